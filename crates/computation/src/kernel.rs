@@ -1,0 +1,47 @@
+//! What every computation is: a state machine that is stepped, and tells its digest at the end.
+//!
+//! ```text
+//!   start(seed) ──► step ──► step ──► … ──► digest, metrics
+//!                    └ stops lie between steps, never within one
+//! ```
+//!
+//! Invariants: all memory is allocated before the first step and page-aligned; the state after k
+//! steps depends on seed and k only; a wrong value found on the way is data, never a panic.
+
+use crate::digest::DIGEST_BYTES;
+use sha2::{Digest as _, Sha256};
+
+/// A running computation.
+pub trait Kernel {
+    /// Does one step. Nothing is allocated and nothing is logged.
+    fn step(&mut self);
+
+    /// Steps done so far.
+    fn steps_done(&self) -> u64;
+
+    /// The digest of all state, working set included. Costly: taken once, at the end.
+    fn digest(&self) -> [u8; DIGEST_BYTES];
+
+    /// What the computation counted, as (name, value). Equal states have equal metrics.
+    fn metrics(&self) -> Vec<(String, f64)>;
+}
+
+/// A value that begins on a page of its own: `Vec<PageAligned<T>>`, with `T` a page in size, is a
+/// page-aligned buffer without unsafe code.
+#[derive(Debug, Clone)]
+#[repr(C, align(4096))]
+pub(crate) struct PageAligned<T>(pub(crate) T);
+
+/// A page of bytes.
+pub(crate) type BytePage = PageAligned<[u8; model::PAGE_BYTES]>;
+
+/// A hasher that has taken in what tells computations and their versions apart, so that no two of
+/// them can have one digest.
+pub(crate) fn hasher(name: &str, version: u32, steps_done: u64) -> Sha256 {
+    let mut hasher = Sha256::new();
+    hasher.update(name);
+    hasher.update([0]);
+    hasher.update(version.to_le_bytes());
+    hasher.update(steps_done.to_le_bytes());
+    hasher
+}

@@ -1,0 +1,141 @@
+//! Which computations serve a target and a sensitivity, and why.
+
+use crate::catalogue::{Descriptor, Sensitivity, Target, catalogue};
+
+/// What was chosen, best first.
+#[derive(Debug, Clone)]
+pub struct Selection {
+    /// Each computation, with the reason in one sentence. Never empty.
+    pub picks: Vec<(&'static Descriptor, String)>,
+}
+
+/// Why nothing could be chosen.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SelectError {
+    /// No computation exercises the target.
+    #[error("no computation exercises `{target}` yet; there is {available}")]
+    NothingForTarget {
+        /// What was asked for.
+        target: Target,
+        /// The targets that are served, each with its computations.
+        available: String,
+    },
+    /// Those that would serve have another sensitivity.
+    #[error("no computation of {sensitivity} sensitivity{purpose}; there is {available}")]
+    NothingOfSensitivity {
+        /// What was asked for.
+        sensitivity: Sensitivity,
+        /// ` for TARGET` where one was asked for, else empty.
+        purpose: String,
+        /// The computations that would serve otherwise, each with its sensitivity.
+        available: String,
+    },
+}
+
+/// Chooses from the library: those that exercise the target (any, where none is named) with the
+/// given sensitivity (any, where none is named), highest sensitivity first, then those that
+/// exercise the least besides.
+///
+/// # Errors
+/// [`SelectError`] says what there is instead.
+pub fn select(
+    target: Option<Target>,
+    sensitivity: Option<Sensitivity>,
+) -> Result<Selection, SelectError> {
+    let serves = |entry: &&Descriptor| target.is_none_or(|target| entry.targets.contains(&target));
+    let mut chosen: Vec<&'static Descriptor> = catalogue().iter().filter(serves).collect();
+    if let (Some(target), true) = (target, chosen.is_empty()) {
+        let available = served_targets();
+        return Err(SelectError::NothingForTarget { target, available });
+    }
+    if let Some(sensitivity) = sensitivity {
+        let available = list(&chosen, |entry| entry.sensitivity.to_string());
+        chosen.retain(|entry| entry.sensitivity == sensitivity);
+        if chosen.is_empty() {
+            return Err(SelectError::NothingOfSensitivity {
+                sensitivity,
+                purpose: target.map_or_else(String::new, |target| format!(" for {target}")),
+                available,
+            });
+        }
+    }
+    chosen.sort_by_key(|entry| (entry.sensitivity, entry.targets.len(), entry.name));
+    let explained = chosen
+        .into_iter()
+        .map(|entry| (entry, reason(entry, target)));
+    Ok(Selection {
+        picks: explained.collect(),
+    })
+}
+
+/// Why an entry was chosen, in one sentence.
+fn reason(entry: &Descriptor, target: Option<Target>) -> String {
+    let served = target.map_or_else(|| targets(entry), |target| target.to_string());
+    format!(
+        "{} exercises {served} ({}) with {} sensitivity",
+        entry.name,
+        entry.units.join(", "),
+        entry.sensitivity
+    )
+}
+
+fn targets(entry: &Descriptor) -> String {
+    let names: Vec<&str> = entry.targets.iter().map(|target| target.name()).collect();
+    names.join(" and ")
+}
+
+fn list(entries: &[&Descriptor], detail: impl Fn(&Descriptor) -> String) -> String {
+    let each = |entry: &&Descriptor| format!("{} ({})", entry.name, detail(entry));
+    entries.iter().map(each).collect::<Vec<_>>().join(", ")
+}
+
+fn served_targets() -> String {
+    list(&catalogue().iter().collect::<Vec<_>>(), targets)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(target: Option<Target>, sensitivity: Option<Sensitivity>) -> Vec<&'static str> {
+        let selection = select(target, sensitivity).unwrap();
+        selection
+            .picks
+            .iter()
+            .map(|(entry, _)| entry.name)
+            .collect()
+    }
+
+    #[test]
+    fn targets_choose_what_exercises_them() {
+        assert_eq!(names(Some(Target::CpuFpu), None), ["matmul"]);
+        assert_eq!(
+            names(Some(Target::CpuCrypto), Some(Sensitivity::High)),
+            ["sha256"]
+        );
+        assert_eq!(names(Some(Target::Memory), None), ["memory"]);
+        assert_eq!(names(None, None), ["matmul", "memory", "sha256"]);
+    }
+
+    #[test]
+    fn the_reason_is_a_sentence() {
+        let selection = select(Some(Target::CpuFpu), None).unwrap();
+        assert_eq!(
+            selection.picks[0].1,
+            "matmul exercises cpu.fpu (f64 multiply, f64 add, load/store) with high sensitivity"
+        );
+    }
+
+    #[test]
+    fn what_there_is_not_says_what_there_is() {
+        let error = select(Some(Target::Kernel), None).unwrap_err().to_string();
+        assert!(
+            error.starts_with("no computation exercises `kernel` yet; there is matmul (cpu.fpu)")
+        );
+        let error = select(Some(Target::Memory), Some(Sensitivity::Low)).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "no computation of low sensitivity for memory; there is memory (high)"
+        );
+    }
+}

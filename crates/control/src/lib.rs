@@ -1,0 +1,33 @@
+//! Use cases: what the product does, over the traits of hypervisor and store.
+//!
+//! | module | use case |
+//! |---|---|
+//! | [`session`] | open everything that is needed, and mend what a killed instance left |
+//! | [`request`] | what the user asks for, and what it means |
+//! | [`injection`] | faults that the user orders |
+//! | [`machine`] | the machine that replicas are made of |
+//! | [`run`] | N identical machines, one computation, one verdict |
+//! | [`golden`] | learned golden digests |
+//! | [`doctor`] | what this machine can do |
+//!
+//! No SQL, no QMP and no terminal here: engines and adapters are joined, nothing more.
+
+pub mod doctor;
+pub mod error;
+mod evidence;
+pub mod golden;
+mod inject;
+pub mod injection;
+mod leftover;
+pub mod machine;
+pub mod progress;
+mod provenance;
+mod replica;
+pub mod request;
+pub mod run;
+pub mod session;
+
+pub use error::ControlError;
+pub use progress::{Progress, ProgressSink, Silent};
+pub use request::{Keep, RunRequest};
+pub use session::{Session, SessionConfig};

@@ -1,0 +1,169 @@
+//! The machine that replicas are made of: booted once, saved when the guest is ready, kept for
+//! later runs.
+//!
+//! ```text
+//!  boot ──► hello, symbols ──resume──► ready ──snapshot──► cache/machines/KEY/
+//!                                                             memory        guest memory, sparse
+//!  later runs ──────────── load and verify ─────────────────  device        vCPU and devices
+//!                                                             symbols       kallsyms of the guest
+//!                                                             machine.json  what it is, digests
+//! ```
+//!
+//! The key is a digest of everything that shapes the machine; what is loaded is verified against
+//! the digests, since one wrong bit in the template would be the same wrong bit in all replicas.
+//! The computation is not part of the machine: it is ordered through the mailbox after a restore.
+
+pub(crate) mod boot;
+mod cache;
+mod kernel;
+
+use crate::error::ControlError;
+use crate::progress::{Progress, ProgressSink};
+use computation::job::Hello;
+use hypervisor::{Accelerator, Channel, Hypervisor, MachineSpec, Signal, Snapshot};
+use introspection::{KernelMap, SymbolTable};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub use kernel::{KERNEL_VARIABLE, check as check_kernel, default_kernel};
+
+/// Guest memory of a replica, where nothing else is asked for.
+pub const DEFAULT_MEMORY_BYTES: u64 = 128 << 20;
+
+/// The CPU model of a replica, where nothing else is asked for: all that the accelerator has.
+pub const DEFAULT_CPU_MODEL: &str = "max";
+
+/// A machine that replicas can be made of.
+#[derive(Debug)]
+pub struct PreparedMachine {
+    /// What it is.
+    pub spec: MachineSpec,
+    /// Where its state lies.
+    pub snapshot: Snapshot,
+    /// How the guest introduced itself.
+    pub hello: Hello,
+    /// Guest memory at the snapshot, whole: the base that replicas are compared over.
+    pub base: Vec<u8>,
+    /// The digest of its pages that are not zero, and of their numbers.
+    pub base_digest: String,
+    /// The guest kernel's symbols, where it gave any.
+    pub symbols: Option<KernelMap>,
+    /// The digest of the kernel's image.
+    pub kernel_digest: String,
+    /// The digest of the initramfs.
+    pub guest_digest: String,
+    /// Whether it was kept from an earlier run.
+    pub cached: bool,
+    /// Keeps the cached files from being removed while they are in use.
+    pub(crate) _in_use: cache::InUse,
+}
+
+/// The machine that runs use: QEMU's translator, exact, one vCPU.
+///
+/// # Errors
+/// There is no kernel, or this build holds no guest program.
+pub fn standard_spec() -> Result<MachineSpec, ControlError> {
+    let kernel = default_kernel();
+    kernel::check(&kernel)?;
+    spec(
+        kernel,
+        Accelerator::Tcg,
+        Signal::Port,
+        Channel::DebugConsole,
+    )
+}
+
+/// A machine with our guest program in it.
+///
+/// # Errors
+/// This build holds no guest program.
+pub fn spec(
+    kernel: PathBuf,
+    accelerator: Accelerator,
+    signal: Signal,
+    channel: Channel,
+) -> Result<MachineSpec, ControlError> {
+    let program = guest::program().ok_or(ControlError::NoGuestProgram)?;
+    let initramfs = guest::initramfs(program, &[]).map_err(|error| ControlError::NotReady {
+        detail: format!("its initramfs cannot be built: {error}"),
+    })?;
+    let deterministic = accelerator == Accelerator::Tcg;
+    let options = guest::BootOptions {
+        link: guest::Link {
+            signal: match signal {
+                Signal::Port => guest::Signal::Port,
+                Signal::Pci => guest::Signal::Pci,
+            },
+            channel: match channel {
+                Channel::DebugConsole => guest::Channel::Debugcon,
+                Channel::Serial => guest::Channel::Serial,
+            },
+        },
+        timing: match accelerator {
+            Accelerator::Tcg => guest::Timing::Emulated,
+            Accelerator::Kvm => guest::Timing::Hardware,
+        },
+    };
+    Ok(MachineSpec {
+        memory_bytes: DEFAULT_MEMORY_BYTES,
+        cpu_model: DEFAULT_CPU_MODEL.to_owned(),
+        accelerator,
+        deterministic,
+        kernel,
+        initramfs,
+        kernel_arguments: guest::kernel_arguments(&options),
+        signal,
+        channel,
+    })
+}
+
+/// Loads the machine of a description from a cache directory, or boots it and keeps it there.
+///
+/// # Errors
+/// It cannot be booted, or the cache cannot be written.
+pub async fn prepare(
+    hypervisor: &Arc<dyn Hypervisor>,
+    cache: &Path,
+    spec: MachineSpec,
+    cpu: u32,
+    progress: &dyn ProgressSink,
+) -> Result<PreparedMachine, ControlError> {
+    let cache = cache::MachineCache::open(cache)?;
+    let identity = cache::Identity::of(&spec, hypervisor.version())?;
+    if let Some(loaded) = cache.load(&identity, &spec) {
+        progress.step(Progress::MachineReady { cached: true });
+        return Ok(loaded.into_machine(spec, identity, true));
+    }
+    progress.step(Progress::Booting);
+    let unfinished = cache.begin()?;
+    boot::boot_into(hypervisor, &spec, cpu, &unfinished).await?;
+    let loaded = cache.keep(unfinished, &identity, &spec)?;
+    progress.step(Progress::MachineReady { cached: false });
+    Ok(loaded.into_machine(spec, identity, false))
+}
+
+impl cache::Loaded {
+    fn into_machine(
+        self,
+        spec: MachineSpec,
+        identity: cache::Identity,
+        cached: bool,
+    ) -> PreparedMachine {
+        let symbols = SymbolTable::parse_kallsyms(&self.symbols)
+            .ok()
+            .filter(|table| !table.is_empty())
+            .map(KernelMap::new);
+        PreparedMachine {
+            spec,
+            snapshot: self.snapshot,
+            hello: self.hello,
+            base: self.base,
+            base_digest: self.base_digest,
+            symbols,
+            kernel_digest: identity.kernel_digest,
+            guest_digest: identity.guest_digest,
+            cached,
+            _in_use: self.in_use,
+        }
+    }
+}

@@ -1,0 +1,390 @@
+//! The life of one replica:
+//!
+//! ```text
+//!  slot ─► restored ─► job in the mailbox ─► running ──signal: mark──► inject ─► running …
+//!                                              │ signal: end │ failed
+//!                                              │ shutdown    │ deadline
+//!                                              ▼
+//!                              stopped ─► faults at the end ─► captured ─► gone
+//! ```
+//!
+//! The guest is not trusted: a signal without a line that explains it, or a mark that nobody asked
+//! for, ends the replica as crashed; a line is text to compare, never a command.
+
+use crate::error::ControlError;
+use crate::inject::inject;
+use crate::machine::PreparedMachine;
+use crate::progress::{Progress, ProgressSink};
+use crate::request::{Keep, RunPlan};
+use computation::job::{
+    self, FileAssembler, Job, JobResult, LineReader, Mark, Message, Metric, StopBy,
+};
+use hypervisor::{CpuSlot, Domain, HostInfo, Hypervisor, RunRoot, Stop, WaitLimits};
+use model::{
+    Elapsed, GuestPhysicalAddress, InjectionRecord, InstructionCount, MetricSample, Outcome,
+    PAGE_BYTES, Placement, ReplicaIndex, ReplicaRecord,
+};
+use state::{ChangedPages, Memory, Registers, TerminalState};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Wall time of a replica over its CPU time: emulators are nice, and hosts are busy.
+const WALL_PER_CPU: u32 = 20;
+
+/// What all replicas of a run share.
+pub(crate) struct ReplicaContext<'a> {
+    pub(crate) hypervisor: &'a Arc<dyn Hypervisor>,
+    pub(crate) root: &'a RunRoot,
+    pub(crate) host: &'a HostInfo,
+    pub(crate) machine: &'a PreparedMachine,
+    pub(crate) plan: &'a RunPlan,
+    pub(crate) progress: &'a dyn ProgressSink,
+    /// Where whole images are written, where all is kept.
+    pub(crate) export: Option<PathBuf>,
+}
+
+/// A replica that has ended, with its state.
+#[derive(Debug)]
+pub(crate) struct Captured {
+    pub(crate) record: ReplicaRecord,
+    pub(crate) state: TerminalState,
+    pub(crate) injections: Vec<InjectionRecord>,
+    pub(crate) exported: Option<Exported>,
+    pub(crate) dropped_bytes: u64,
+}
+
+/// Files that the hypervisor itself wrote.
+#[derive(Debug)]
+pub(crate) struct Exported {
+    pub(crate) memory: PathBuf,
+    pub(crate) registers: PathBuf,
+}
+
+/// Runs one replica from its restore to its captured state.
+pub(crate) async fn run_replica(
+    context: &ReplicaContext<'_>,
+    index: u32,
+) -> Result<Captured, ControlError> {
+    let name = ReplicaIndex(index);
+    let cpu = context.plan.cpus.get(index as usize).copied().unwrap_or(0);
+    let slot = CpuSlot::take(context.root, cpu).await?;
+    let machine = context.machine;
+    let mut domain = context
+        .hypervisor
+        .restore(&machine.spec, &machine.snapshot, cpu)
+        .await?;
+    context.progress.step(Progress::Restored(name));
+    order(domain.as_mut(), context)?;
+    let before = domain.usage();
+    let started = Instant::now();
+    context.progress.step(Progress::Running(name));
+    let mut life = Life::default();
+    let outcome = live(domain.as_mut(), context, index, &mut life).await?;
+    let wall = Elapsed::from(started.elapsed());
+    let cpu_ns = domain
+        .usage()
+        .vcpu_cpu
+        .ns()
+        .saturating_sub(before.vcpu_cpu.ns());
+    context.progress.step(Progress::Capturing(name));
+    let host_faults = domain
+        .usage()
+        .host_page_faults
+        .saturating_sub(before.host_page_faults);
+    let timing = Timing {
+        cpu: Elapsed::from_ns(cpu_ns),
+        wall,
+        host_faults,
+    };
+    let placement = context.host.placement(cpu);
+    let exported = export(domain.as_mut(), context, index).await?;
+    let state = capture(domain.as_mut(), &life, outcome.clone()).await?;
+    domain.destroy().await;
+    drop(slot);
+    context.progress.step(Progress::Done(name, outcome));
+    Ok(assemble(
+        name,
+        state,
+        life,
+        (placement, timing),
+        exported,
+        machine.spec.deterministic,
+    ))
+}
+
+/// What a replica said and underwent.
+#[derive(Debug, Default)]
+struct Life {
+    reader: LineReader,
+    log: Vec<String>,
+    files: FileAssembler,
+    metrics: Vec<Metric>,
+    result: Option<JobResult>,
+    injections: Vec<InjectionRecord>,
+}
+
+struct Timing {
+    cpu: Elapsed,
+    wall: Elapsed,
+    host_faults: u64,
+}
+
+/// What a batch of lines amounts to.
+#[derive(Debug, PartialEq)]
+enum Said {
+    Mark(Mark),
+    Failed(String),
+    Nothing,
+}
+
+impl Life {
+    /// Takes lines; the last one that steers says why the guest stopped.
+    fn listen(&mut self, bytes: &[u8]) -> Said {
+        let mut said = Said::Nothing;
+        for message in self.reader.feed(bytes) {
+            self.files.take(&message);
+            match message {
+                Message::Mark(mark) => said = Said::Mark(mark.name),
+                Message::Failed(why) => {
+                    self.log.push(why.clone());
+                    said = Said::Failed(why);
+                }
+                Message::Log(text) | Message::Foreign(text) => self.log.push(text),
+                Message::Metric(metric) => self.metrics.push(metric),
+                Message::Result(result) => self.result = Some(result),
+                Message::Hello(_) | Message::Ready | Message::File(_) | Message::Data(_) => {}
+            }
+        }
+        said
+    }
+}
+
+/// Writes the job into the mailbox: the same bytes for every replica.
+fn order(domain: &mut dyn Domain, context: &ReplicaContext<'_>) -> Result<(), ControlError> {
+    let plan = context.plan;
+    let job = Job {
+        protocol: job::PROTOCOL,
+        computation: plan.computation.name.to_owned(),
+        seed: plan.seed,
+        steps: plan.steps,
+        stops: plan.stops.clone(),
+        stop_by: stop_by(context.machine),
+    };
+    let bytes = job::encode_job(&job).map_err(|error| ControlError::Protocol {
+        detail: error.to_string(),
+    })?;
+    let mailbox = &context.machine.hello.mailbox;
+    for (page, part) in mailbox.iter().zip(bytes.chunks(PAGE_BYTES)) {
+        domain.write_memory(GuestPhysicalAddress(page.0), part)?;
+    }
+    Ok(())
+}
+
+/// On a deterministic machine a stop on the way must be a breakpoint, or replicas would differ.
+fn stop_by(machine: &PreparedMachine) -> StopBy {
+    if machine.spec.deterministic {
+        StopBy::Waypoint
+    } else {
+        StopBy::Signal
+    }
+}
+
+/// Sets the breakpoint of a stop, counted from 0, and takes away the one where the replica stands.
+async fn arm(
+    domain: &mut dyn Domain,
+    context: &ReplicaContext<'_>,
+    stop: usize,
+) -> Result<(), ControlError> {
+    if stop_by(context.machine) == StopBy::Signal || context.plan.stops.is_empty() {
+        return Ok(());
+    }
+    let [first, second] = context.machine.hello.waypoints;
+    let (next, here) = if stop.is_multiple_of(2) {
+        (first, second)
+    } else {
+        (second, first)
+    };
+    if stop > 0 {
+        domain.clear_breakpoint(here).await?;
+    }
+    if stop < context.plan.stops.len() {
+        domain.set_breakpoint(next).await?;
+    }
+    Ok(())
+}
+
+/// Lets a replica run to its end, injecting at marks.
+async fn live(
+    domain: &mut dyn Domain,
+    context: &ReplicaContext<'_>,
+    index: u32,
+    life: &mut Life,
+) -> Result<Outcome, ControlError> {
+    let plan = context.plan;
+    let used = Duration::from_nanos(domain.usage().vcpu_cpu.ns());
+    let limits = WaitLimits {
+        cpu: plan.deadline.saturating_add(used),
+        wall: plan.deadline.saturating_mul(WALL_PER_CPU),
+    };
+    // Every stop is one of the plan's, or the end: a guest cannot make this loop longer.
+    let stops = plan.stops.iter().copied().chain([Mark::End]);
+    for (stop, expected) in stops.enumerate() {
+        arm(domain, context, stop).await?;
+        domain.resume().await?;
+        let stop = domain.wait_stop(limits).await?;
+        let said = life.listen(&domain.take_console());
+        match (stop, said) {
+            (Stop::Deadline, _) => return Ok(Outcome::Hung),
+            (Stop::Shutdown(how), _) => return Ok(Outcome::Crashed(how)),
+            (_, Said::Failed(why)) => return Ok(Outcome::Crashed(why)),
+            (_, Said::Mark(mark)) if mark == expected => {}
+            (_, Said::Mark(mark)) => {
+                return Ok(Outcome::Crashed(format!("it reached {mark} out of order")));
+            }
+            (_, Said::Nothing) => {
+                return Ok(Outcome::Crashed("it stopped without a mark".to_owned()));
+            }
+        }
+        let due = plan
+            .injections
+            .iter()
+            .filter(|planned| planned.replica == index && planned.injection.when == expected);
+        for planned in due {
+            let record = inject(domain, planned, context.machine).await?;
+            life.injections.push(record);
+        }
+    }
+    Ok(Outcome::Ended)
+}
+
+/// Has the hypervisor write the whole image, where all is kept.
+async fn export(
+    domain: &mut dyn Domain,
+    context: &ReplicaContext<'_>,
+    index: u32,
+) -> Result<Option<Exported>, ControlError> {
+    let Some(directory) = context
+        .export
+        .as_ref()
+        .filter(|_| context.plan.keep == Keep::All)
+    else {
+        return Ok(None);
+    };
+    let exported = Exported {
+        memory: directory.join(format!("replica-{index}.memory")),
+        registers: directory.join(format!("replica-{index}.registers")),
+    };
+    domain.export(&exported.memory, &exported.registers).await?;
+    Ok(Some(exported))
+}
+
+async fn capture(
+    domain: &mut dyn Domain,
+    life: &Life,
+    outcome: Outcome,
+) -> Result<TerminalState, ControlError> {
+    let registers = domain.registers().await?;
+    let registers =
+        Registers::try_from(registers).map_err(|error| ControlError::Compare(error.to_string()))?;
+    let changed = domain.changed_pages()?;
+    let changed = ChangedPages::new(changed.numbers, changed.bytes)
+        .map_err(|error| ControlError::Compare(error.to_string()))?;
+    let files = life.files.files().iter();
+    Ok(TerminalState {
+        memory: Memory::Changed(changed),
+        registers,
+        log: life.log.clone(),
+        files: files
+            .map(|file| (file.name.clone(), file.content.clone()))
+            .collect(),
+        metrics: Vec::new(),
+        outcome,
+        result_digest: life.result.as_ref().map(|result| result.digest.to_string()),
+    })
+}
+
+fn assemble(
+    index: ReplicaIndex,
+    mut state: TerminalState,
+    life: Life,
+    (placement, timing): (Placement, Timing),
+    exported: Option<Exported>,
+    deterministic: bool,
+) -> Captured {
+    let instructions = life
+        .result
+        .as_ref()
+        .filter(|_| deterministic)
+        .map(|result| instructions(result, stop_ticks(&life.metrics)));
+    let steps = life.result.as_ref().map_or(0, |result| result.steps);
+    state.metrics = metrics(&life, &timing, instructions, deterministic);
+    Captured {
+        record: ReplicaRecord {
+            index,
+            outcome: state.outcome.clone(),
+            placement,
+            cpu: timing.cpu,
+            wall: timing.wall,
+            instructions,
+            steps,
+            changed_pages: state.memory.pages(),
+            result_digest: state.result_digest.clone(),
+            metrics: state.metrics.clone(),
+            image: None,
+            state: None,
+        },
+        state,
+        injections: life.injections,
+        exported,
+        dropped_bytes: life.reader.loss().dropped_bytes,
+    }
+}
+
+/// Virtual time that went by while the replica stood still.
+fn stop_ticks(metrics: &[Metric]) -> u64 {
+    metrics
+        .iter()
+        .find(|metric| metric.name == "stop_ticks")
+        .map_or(0, |metric| metric.value as u64)
+}
+
+/// Under an instruction count the time-stamp counter is virtual time.
+fn instructions(result: &JobResult, stop_ticks: u64) -> InstructionCount {
+    let virtual_ns = result
+        .tsc
+        .saturating_sub(result.tsc_start)
+        .saturating_sub(stop_ticks);
+    InstructionCount(hypervisor::qemu::command_line::instructions_in(virtual_ns))
+}
+
+fn metrics(
+    life: &Life,
+    timing: &Timing,
+    instructions: Option<InstructionCount>,
+    deterministic: bool,
+) -> Vec<MetricSample> {
+    let sample = |name: &str, value: f64, exact: bool| MetricSample {
+        name: name.to_owned(),
+        value,
+        exact,
+    };
+    let mut metrics: Vec<MetricSample> = life
+        .metrics
+        .iter()
+        .map(|metric| sample(&metric.name, metric.value, metric.exact && deterministic))
+        .collect();
+    if let Some(instructions) = instructions {
+        metrics.push(sample("instructions", instructions.0 as f64, true));
+    }
+    metrics.push(sample("vcpu_cpu_s", timing.cpu.seconds(), false));
+    metrics.push(sample("wall_s", timing.wall.seconds(), false));
+    metrics.push(sample("host_page_faults", timing.host_faults as f64, false));
+    if let Some(result) = &life.result
+        && timing.cpu.ns() > 0
+    {
+        let rate = result.steps as f64 / timing.cpu.seconds();
+        metrics.push(sample("steps_per_s", rate, false));
+    }
+    metrics
+}

@@ -1,0 +1,171 @@
+//! What the user asks for, and what it means: [`RunRequest`] as typed, [`RunPlan`] as it will be
+//! done. Pure: the plan is made from the request, the library and the host's figures.
+
+use crate::error::ControlError;
+use crate::injection::{Injection, PlannedInjection, plan};
+use computation::Descriptor;
+use computation::job::Mark;
+use std::time::Duration;
+
+/// The most replicas of one run.
+pub const MAX_REPLICAS: u32 = 64;
+
+/// The longest budget of one run.
+pub const MAX_BUDGET_S: f64 = 86_400.0;
+
+/// Instructions that QEMU's translator executes in a second of CPU time under an instruction
+/// count, on integer code: what budgets are scaled by.
+pub const TCG_INSTRUCTIONS_PER_S: f64 = 700e6;
+
+/// Which evidence stays in the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Keep {
+    /// Differing pages and one majority copy.
+    #[default]
+    Differing,
+    /// Every replica's state and whole memory image.
+    All,
+}
+
+/// A run as the user asks for it.
+#[derive(Debug, Clone)]
+pub struct RunRequest {
+    /// The computation.
+    pub computation: &'static Descriptor,
+    /// Why it was chosen, where we chose it.
+    pub choice: Option<String>,
+    /// How many replicas.
+    pub replicas: u32,
+    /// The seed of input and injections.
+    pub seed: u64,
+    /// CPU time of one replica, in seconds; the computation's default where absent.
+    pub budget_s: Option<f64>,
+    /// Replicas that run at once; one less than the host's CPUs where absent.
+    pub jobs: Option<u32>,
+    /// Faults to inject.
+    pub injections: Vec<Injection>,
+    /// What to keep.
+    pub keep: Keep,
+    /// The longest CPU time of a replica; three times the budget and ten seconds where absent.
+    pub timeout: Option<Duration>,
+    /// What a statistical deviation is held against, times its baseline.
+    pub multiplier: f64,
+}
+
+/// A run as it will be done.
+#[derive(Debug, Clone)]
+pub struct RunPlan {
+    /// The computation.
+    pub computation: &'static Descriptor,
+    /// Why it was chosen, where we chose it.
+    pub choice: Option<String>,
+    /// How many replicas.
+    pub replicas: u32,
+    /// The seed of input and injections.
+    pub seed: u64,
+    /// How many steps each replica takes.
+    pub steps: u64,
+    /// How many replicas run at once.
+    pub jobs: u32,
+    /// The host CPU of each replica.
+    pub cpus: Vec<u32>,
+    /// Faults to inject, in the order of their marks.
+    pub injections: Vec<PlannedInjection>,
+    /// The marks at which every replica stops, in order: the same for all, or they would differ.
+    pub stops: Vec<Mark>,
+    /// What to keep.
+    pub keep: Keep,
+    /// The longest CPU time of a replica.
+    pub deadline: Duration,
+    /// What a statistical deviation is held against, times its baseline.
+    pub multiplier: f64,
+}
+
+impl RunRequest {
+    /// Settles everything that was left open.
+    ///
+    /// # Errors
+    /// A figure is out of range, or an injection cannot be done.
+    pub fn plan(self, host_cpus: &[u32]) -> Result<RunPlan, ControlError> {
+        self.check()?;
+        let budget_s = self.budget_s.unwrap_or(self.computation.default_budget_s);
+        let steps = computation::steps_for(self.computation, budget_s, TCG_INSTRUCTIONS_PER_S);
+        let injections = plan(&self.injections, self.seed, self.replicas)?;
+        let stops = stops(&injections, steps)?;
+        let host_cpus = if host_cpus.is_empty() {
+            &[0]
+        } else {
+            host_cpus
+        };
+        let most = u32::try_from(host_cpus.len()).unwrap_or(u32::MAX);
+        let jobs = self.jobs.unwrap_or_else(|| most.saturating_sub(1).max(1));
+        let cpus = host_cpus
+            .iter()
+            .copied()
+            .cycle()
+            .take(self.replicas as usize)
+            .collect();
+        let deadline = self
+            .timeout
+            .unwrap_or_else(|| Duration::from_secs_f64(budget_s * 3.0 + 10.0));
+        Ok(RunPlan {
+            computation: self.computation,
+            choice: self.choice,
+            replicas: self.replicas,
+            seed: self.seed,
+            steps,
+            jobs: jobs.min(most).min(self.replicas),
+            cpus,
+            injections,
+            stops,
+            keep: self.keep,
+            deadline,
+            multiplier: self.multiplier,
+        })
+    }
+
+    fn check(&self) -> Result<(), ControlError> {
+        if !(1..=MAX_REPLICAS).contains(&self.replicas) {
+            return Err(ControlError::Replicas {
+                replicas: self.replicas,
+                most: MAX_REPLICAS,
+            });
+        }
+        let budget_s = self.budget_s.unwrap_or(self.computation.default_budget_s);
+        if !(budget_s > 0.0 && budget_s <= MAX_BUDGET_S) {
+            return Err(ControlError::OutOfRange(format!(
+                "a budget of {budget_s} s: it must lie between 0 and {MAX_BUDGET_S} s"
+            )));
+        }
+        if self.jobs == Some(0) {
+            return Err(ControlError::OutOfRange(
+                "0 jobs: at least one replica must run".to_owned(),
+            ));
+        }
+        if !(self.multiplier.is_finite() && self.multiplier > 0.0) {
+            return Err(ControlError::OutOfRange(format!(
+                "a multiplier of {}: it must be greater than 0",
+                self.multiplier
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// The marks of all injections, in the order in which a replica passes them.
+fn stops(injections: &[PlannedInjection], steps: u64) -> Result<Vec<Mark>, ControlError> {
+    let mut stops: Vec<Mark> = Vec::new();
+    for planned in injections {
+        let mark = planned.injection.when;
+        if mark.at(steps) > steps {
+            return Err(ControlError::OutOfRange(format!(
+                "mark {mark}: this run has {steps} steps"
+            )));
+        }
+        if mark != Mark::End && !stops.contains(&mark) {
+            stops.push(mark);
+        }
+    }
+    stops.sort_by_key(|mark| mark.at(steps));
+    Ok(stops)
+}

@@ -1,0 +1,340 @@
+//! A run: N identical machines, one computation, one verdict.
+//!
+//! ```text
+//!  requested ─► planned ─► machine ready ─► replicas run ─► compared ─► evidence ─► ended
+//!                  │            │                │              │       durable
+//!                  └────────────┴────────────────┴──────────────┴─► failed (recorded)
+//! ```
+//!
+//! `requested → planned` is pure and refuses what cannot be done before anything is started.
+//! `RunStarted` is recorded before the first machine runs, so that a killed process leaves a run
+//! that the next command settles. Evidence is durable before the events that name it; `RunEnded`
+//! comes last and carries the run whole.
+//!
+//! Replicas run `jobs` at a time, each on a CPU of its own; dropping the run ends all of them.
+
+use crate::error::ControlError;
+use crate::evidence::{self, ExportDirectory};
+use crate::golden::known_digest;
+use crate::injection::{FaultPart, RamWhere};
+use crate::machine::{self, PreparedMachine};
+use crate::progress::{Progress, ProgressSink};
+use crate::provenance::provenance;
+use crate::replica::{Captured, ReplicaContext, run_replica};
+use crate::request::{Keep, RunPlan, RunRequest};
+use crate::session::{Session, new_finding_id, new_run_id, now};
+use divergence::{Analysis, Context, FindingDraft, NotCompared, Options, Replica};
+use futures::stream::{self, StreamExt, TryStreamExt};
+use hypervisor::host::need_space;
+use hypervisor::{Accelerator, HypervisorError};
+use model::{Engine, Event, Fate, Finding, InjectionRecord, Level, NodeRef, Run, RunId, Timestamp};
+use state::Base;
+
+/// Room in the store that a run needs before it starts, besides whole images.
+const STORE_SPACE_BYTES: u64 = 64 << 20;
+
+/// Carries a run out and records it. When `interruption` comes first, all its machines end and it
+/// is recorded as failed.
+///
+/// # Errors
+/// The request cannot be done, something that it needs failed, or it was interrupted; what had
+/// begun is recorded as failed.
+pub async fn start(
+    session: &Session,
+    request: RunRequest,
+    progress: &dyn ProgressSink,
+    interruption: impl Future<Output = ()>,
+) -> Result<Run, ControlError> {
+    let plan = request.plan(&session.host.cpus)?;
+    let spec = machine::standard_spec()?;
+    check_room(session, &plan, spec.memory_bytes)?;
+    check_addresses(&plan, spec.memory_bytes)?;
+    let id = new_run_id();
+    let started = now();
+    session
+        .store
+        .append(
+            Event::RunStarted {
+                run: id,
+                computation: plan.computation.name.to_owned(),
+                replicas: plan.replicas,
+            },
+            started,
+        )
+        .await?;
+    let outcome = tokio::select! {
+        outcome = carry_out(session, &plan, spec, (id, started), progress) => outcome,
+        () = interruption => Err(ControlError::Interrupted),
+    };
+    if let Err(error) = &outcome {
+        let reason = error.to_string();
+        let failed = Event::RunFailed { run: id, reason };
+        if let Err(unrecorded) = session.store.append(failed, now()).await {
+            tracing::error!(run = %id, error = %unrecorded, "a failed run could not be recorded");
+        }
+    }
+    outcome
+}
+
+/// Refuses to inject where no memory is.
+fn check_addresses(plan: &RunPlan, memory_bytes: u64) -> Result<(), ControlError> {
+    for planned in &plan.injections {
+        match planned.injection.part {
+            FaultPart::Ram(RamWhere::Address(address)) if address >= memory_bytes => {
+                return Err(HypervisorError::OutsideMemory {
+                    address,
+                    memory_bytes,
+                }
+                .into());
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Refuses to begin what would run out of space or memory.
+fn check_room(session: &Session, plan: &RunPlan, memory_bytes: u64) -> Result<(), ControlError> {
+    let images = match plan.keep {
+        Keep::Differing => 0,
+        Keep::All => memory_bytes.saturating_mul(u64::from(plan.replicas)),
+    };
+    let needed = STORE_SPACE_BYTES.saturating_add(images);
+    need_space(&session.store_path, needed, "a run's evidence")?;
+    let needed_bytes = memory_bytes.saturating_mul(u64::from(plan.jobs) + 1);
+    let free_bytes = session.host.memory_available_bytes;
+    if free_bytes < needed_bytes {
+        return Err(HypervisorError::NoSpace {
+            path: "/proc/meminfo".into(),
+            free_bytes,
+            needed_bytes,
+            what: "guest memory",
+        }
+        .into());
+    }
+    Ok(())
+}
+
+async fn carry_out(
+    session: &Session,
+    plan: &RunPlan,
+    spec: hypervisor::MachineSpec,
+    (id, started): (RunId, Timestamp),
+    progress: &dyn ProgressSink,
+) -> Result<Run, ControlError> {
+    let cache = session.store_path.join("cache/machines");
+    let cpu = plan.cpus.first().copied().unwrap_or(0);
+    let machine = machine::prepare(&session.hypervisor, &cache, spec, cpu, progress).await?;
+    let export = match plan.keep {
+        Keep::Differing => None,
+        Keep::All => Some(ExportDirectory::create(session, id)?),
+    };
+    let context = ReplicaContext {
+        hypervisor: &session.hypervisor,
+        root: &session.root,
+        host: &session.host,
+        machine: &machine,
+        plan,
+        progress,
+        export: export
+            .as_ref()
+            .map(|directory| directory.path().to_path_buf()),
+    };
+    let mut captured: Vec<Captured> = stream::iter(0..plan.replicas)
+        .map(|index| run_replica(&context, index))
+        .buffer_unordered(plan.jobs as usize)
+        .try_collect()
+        .await?;
+    captured.sort_by_key(|replica| replica.record.index);
+    progress.step(Progress::Comparing);
+    let golden = known_digest(session, plan, machine.hello.isa_class)?;
+    let analysis = analyse(&captured, &machine, plan, golden.as_deref())?;
+    progress.step(Progress::Storing);
+    let blobs = evidence::keep(session, id, &captured, &analysis, &machine, plan).await?;
+    let findings: Vec<Finding> = analysis
+        .findings
+        .iter()
+        .map(|draft| finding(draft, id, &blobs.for_finding(draft)))
+        .collect();
+    let run = assemble(
+        (id, started),
+        plan,
+        &machine,
+        captured,
+        (analysis, golden),
+        &blobs,
+        session,
+    );
+    record(session, &run, &findings, &blobs).await?;
+    Ok(run)
+}
+
+fn analyse(
+    captured: &[Captured],
+    machine: &PreparedMachine,
+    plan: &RunPlan,
+    golden: Option<&str>,
+) -> Result<Analysis, ControlError> {
+    let compare = |error: String| ControlError::Compare(error);
+    let replicas: Vec<Replica<'_>> = captured
+        .iter()
+        .map(|replica| Replica {
+            index: replica.record.index,
+            state: &replica.state,
+        })
+        .collect();
+    let base = Base::new(&machine.base, machine.spec.memory_bytes)
+        .map_err(|error| compare(error.to_string()))?;
+    let units = plan.computation.units.iter().map(|&unit| unit.to_owned());
+    let context = Context {
+        base,
+        deterministic: machine.spec.deterministic,
+        symbols: machine.symbols.as_ref(),
+        golden,
+        units: units.collect(),
+        host_units_exercised: machine.spec.accelerator != Accelerator::Tcg,
+        not_compared: not_compared(captured),
+    };
+    let options = Options::new(
+        plan.multiplier,
+        divergence::input::DEFAULT_LISTED_DIFFERENCES,
+    )
+    .map_err(|error| compare(error.to_string()))?;
+    divergence::analyse(&replicas, &context, &options).map_err(|error| compare(error.to_string()))
+}
+
+/// What exists in the machines and was not looked at.
+fn not_compared(captured: &[Captured]) -> Vec<NotCompared> {
+    /// The PC's firmware, option ROMs and video memory, each of its own beside main memory.
+    const DEVICE_MEMORY_BYTES: u64 = 384 << 10;
+    let mut left_out = vec![NotCompared {
+        reason: "memory of devices and ROMs beside main memory".to_owned(),
+        bytes: DEVICE_MEMORY_BYTES * captured.len() as u64,
+    }];
+    let dropped: u64 = captured.iter().map(|replica| replica.dropped_bytes).sum();
+    if dropped > 0 {
+        left_out.push(NotCompared {
+            reason: "console output beyond what is kept".to_owned(),
+            bytes: dropped,
+        });
+    }
+    left_out
+}
+
+fn finding(draft: &FindingDraft, run: RunId, blobs: &[String]) -> Finding {
+    let id = match draft.replica {
+        Some(replica) => format!("{run}/replica-{replica}"),
+        None => run.to_string(),
+    };
+    Finding {
+        id: new_finding_id(),
+        at: now(),
+        engine: Engine::Divergence,
+        engine_version: divergence::ENGINE_VERSION.to_owned(),
+        kind: draft.kind,
+        node: NodeRef {
+            level: Level::System,
+            id,
+        },
+        severity: draft.severity,
+        score: draft.score,
+        probability: None,
+        summary: draft.summary.clone(),
+        evidence: draft.evidence.clone(),
+        evidence_blobs: blobs.to_vec(),
+        hints: draft.hints.clone(),
+        run: Some(run),
+    }
+}
+
+fn assemble(
+    (id, started): (RunId, Timestamp),
+    plan: &RunPlan,
+    machine: &PreparedMachine,
+    captured: Vec<Captured>,
+    (mut analysis, golden): (Analysis, Option<String>),
+    blobs: &evidence::Kept,
+    session: &Session,
+) -> Run {
+    let injections = injections(&captured, &analysis);
+    evidence::list_injected_words(&mut analysis, &injections, &captured, machine);
+    let warnings = captured
+        .iter()
+        .filter(|replica| replica.dropped_bytes > 0)
+        .map(|replica| {
+            format!(
+                "replica {} sent {} bytes more than are kept",
+                replica.record.index, replica.dropped_bytes
+            )
+        })
+        .collect();
+    let replicas = captured
+        .into_iter()
+        .map(|replica| blobs.name_in(replica.record))
+        .collect();
+    Run {
+        id,
+        started,
+        ended: now(),
+        provenance: provenance(plan, machine, session),
+        deterministic: machine.spec.deterministic,
+        verdict: analysis.verdict,
+        reason: analysis.reason,
+        choice: plan.choice.clone(),
+        replicas,
+        injections,
+        deviations: analysis.deviations,
+        coverage: analysis.coverage,
+        golden,
+        undecided_words: analysis.undecided_words,
+        warnings,
+    }
+}
+
+/// The faults, with what became of them.
+fn injections(captured: &[Captured], analysis: &Analysis) -> Vec<InjectionRecord> {
+    let differs = |record: &InjectionRecord| {
+        analysis
+            .replicas
+            .iter()
+            .any(|summary| summary.index == record.replica && summary.differs)
+    };
+    captured
+        .iter()
+        .flat_map(|replica| replica.injections.iter().cloned())
+        .map(|mut record| {
+            if differs(&record) {
+                record.fate = Fate::Live;
+            }
+            record
+        })
+        .collect()
+}
+
+/// Events, in the order in which a reader may rely on them: evidence, findings, the end.
+async fn record(
+    session: &Session,
+    run: &Run,
+    findings: &[Finding],
+    blobs: &evidence::Kept,
+) -> Result<(), ControlError> {
+    for (replica, key) in blobs.of_replicas() {
+        let captured = Event::StateCaptured {
+            run: run.id,
+            replica,
+            blob: Some(key.to_owned()),
+        };
+        session.store.append(captured, now()).await?;
+    }
+    for finding in findings {
+        let finding = Box::new(finding.clone());
+        let found = Event::FindingRecorded { finding };
+        session.store.append(found, now()).await?;
+    }
+    let ended = Event::RunEnded {
+        run: Box::new(run.clone()),
+    };
+    session.store.append(ended, now()).await?;
+    session.store.prune_to_limit(now()).await?;
+    Ok(())
+}

@@ -1,0 +1,24 @@
+//! What differences mean, and how bad that is: kind and severity.
+
+use crate::input::Replica;
+use crate::parts::Counts;
+use model::{FindingKind, Outcome, Severity};
+
+/// What differences mean. How a replica ended comes first; then whether what it puts out is wrong.
+pub(crate) fn kind_of(replicas: &[Replica<'_>], counts: Counts) -> FindingKind {
+    let any = |ended: fn(&Outcome) -> bool| replicas.iter().any(|one| ended(&one.state.outcome));
+    if counts.outcome > 0 && any(|outcome| matches!(outcome, Outcome::Crashed(_))) {
+        FindingKind::Crash
+    } else if counts.outcome > 0 && any(|outcome| *outcome == Outcome::Hung) {
+        FindingKind::Hang
+    } else if counts.files > 0 {
+        FindingKind::SilentWrongOutput
+    } else {
+        FindingKind::LatentDifference
+    }
+}
+
+/// How bad differences are.
+pub(crate) fn severity_of(kind: FindingKind, counts: Counts) -> Severity {
+    Severity::of(kind.floor(), counts.total(), counts.breadth())
+}

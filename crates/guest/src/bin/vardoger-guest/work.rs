@@ -1,0 +1,119 @@
+//! Doing a job: steps, stops, and what is told at the end.
+//!
+//! The counter `stop_ticks` guards the comparison of replicas. A stop takes no instructions, but
+//! the hypervisor lets the guest's clock jump while it stands still; a replica whose clock jumped
+//! otherwise than its doubles' takes its next timer interrupt elsewhere, and differs without any
+//! fault. At waypoints all clocks jump alike.
+
+use crate::clock;
+use crate::error::GuestError;
+use crate::host::Host;
+use crate::waypoint;
+use computation::job::{Job, JobResult, Mark, Message, Metric, StopBy};
+use computation::{Descriptor, Digest, Kernel};
+
+/// Does a job, from its first step to its terminal stop.
+pub(crate) fn perform(host: &Host, job: &Job) -> Result<(), GuestError> {
+    let unknown = || GuestError::Computation(job.computation.clone());
+    let descriptor = computation::find(&job.computation).ok_or_else(unknown)?;
+    let Job { steps, seed, .. } = job;
+    log(
+        host,
+        format!("{}: {steps} steps, seed {seed:#x}", descriptor.name),
+    )?;
+    let work = Work::run(host, job, descriptor)?;
+    work.tell(host)
+}
+
+/// A computation and what was counted around it.
+struct Work {
+    name: &'static str,
+    kernel: Box<dyn Kernel>,
+    /// Page faults of the computation, its setting up included.
+    page_faults: u64,
+    /// Ticks of the time-stamp counter that went by in stops.
+    stop_ticks: u64,
+    tsc_start: u64,
+    tsc_end: u64,
+}
+
+impl Work {
+    /// Does all steps, with the stops that the job asks for.
+    fn run(host: &Host, job: &Job, descriptor: &Descriptor) -> Result<Self, GuestError> {
+        let stops = stops(job);
+        let faults_before = clock::page_faults();
+        let mut kernel = descriptor.start(job.seed);
+        let tsc_start = clock::time_stamp();
+        let mut stop_ticks = 0;
+        for (stop, mark) in stops.into_iter().enumerate() {
+            advance(kernel.as_mut(), mark.at(job.steps));
+            let tsc = clock::time_stamp();
+            host.mark(mark, kernel.steps_done(), tsc)?;
+            match job.stop_by {
+                StopBy::Signal => host.stop(),
+                StopBy::Waypoint => waypoint::pass(stop),
+            }
+            stop_ticks += clock::time_stamp().wrapping_sub(tsc);
+        }
+        advance(kernel.as_mut(), job.steps);
+        Ok(Self {
+            name: descriptor.name,
+            kernel,
+            page_faults: clock::page_faults().saturating_sub(faults_before),
+            stop_ticks,
+            tsc_start,
+            tsc_end: clock::time_stamp(),
+        })
+    }
+
+    /// Tells everything, and makes the terminal stop.
+    fn tell(&self, host: &Host) -> Result<(), GuestError> {
+        for (name, value) in self.kernel.metrics() {
+            metric(host, name, value, true)?;
+        }
+        metric(
+            host,
+            "page_faults".to_owned(),
+            self.page_faults as f64,
+            true,
+        )?;
+        metric(host, "stop_ticks".to_owned(), self.stop_ticks as f64, true)?;
+        let steps = self.kernel.steps_done();
+        log(host, format!("{}: {steps} steps done", self.name))?;
+        host.say(&Message::Result(JobResult {
+            digest: Digest(self.kernel.digest()),
+            steps,
+            tsc: self.tsc_end,
+            tsc_start: self.tsc_start,
+        }))?;
+        host.mark(Mark::End, steps, clock::time_stamp())?;
+        host.stop();
+        Ok(())
+    }
+}
+
+/// The stops on the way, in order and once each. The end is always one.
+fn stops(job: &Job) -> Vec<Mark> {
+    let mut stops = Vec::with_capacity(job.stops.len());
+    for mark in &job.stops {
+        if *mark != Mark::End && !stops.contains(mark) {
+            stops.push(*mark);
+        }
+    }
+    stops.sort_by_key(|mark| mark.at(job.steps));
+    stops
+}
+
+fn advance(kernel: &mut dyn Kernel, step: u64) {
+    while kernel.steps_done() < step {
+        kernel.step();
+    }
+}
+
+fn metric(host: &Host, name: String, value: f64, exact: bool) -> Result<(), GuestError> {
+    host.say(&Message::Metric(Metric { name, value, exact }))
+}
+
+fn log(host: &Host, text: String) -> Result<(), GuestError> {
+    host.say(&Message::Log(text))
+}

@@ -1,0 +1,20 @@
+//! The guest side of a run, as the host needs it: the program that is init in the machine, the
+//! initramfs that carries it, and the kernel's command line that tells it how to reach the host.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`boot`] | how guest and host reach each other, and the kernel's command line |
+//! | [`initramfs`](mod@initramfs) | the archive that the kernel unpacks and starts |
+//! | [`program`](mod@program) | the static program that was embedded at build time |
+//!
+//! What guest and host say to each other is `computation::job`. The program itself is the binary
+//! `vardoger-guest` of this crate. Everything here is deterministic: equal arguments give equal
+//! bytes.
+
+pub mod boot;
+pub mod initramfs;
+pub mod program;
+
+pub use boot::{BootOptions, Channel, Link, Signal, Timing, kernel_arguments};
+pub use initramfs::{ExtraFile, InitramfsError, initramfs};
+pub use program::program;

@@ -1,0 +1,238 @@
+//! An emulator process: its files, its descriptors, its monitor.
+//!
+//! The monitor is a connected socket pair that QEMU inherits: there is no path to it, and no wait
+//! for one to appear. The snapshot's memory is inherited as a descriptor too, so the emulator's
+//! unprivileged user needs no way through our directories.
+
+use crate::error::HypervisorError;
+use crate::memory::changed::PageListMethod;
+use crate::memory::mapping::GuestMemory;
+use crate::process::child::OwnedChild;
+use crate::process::run_directory::RunDirectory;
+use crate::process::spawn::{SpawnRequest, spawn};
+use crate::qemu::binary::QemuBinary;
+use crate::qemu::command_line::{Files, MemorySource, arguments};
+use crate::qemu::console::Console;
+use crate::qemu::domain::QemuDomain;
+use crate::qemu::ending::{exited, explain};
+use crate::qemu::qmp::Monitor;
+use crate::traits::{MachineSpec, Snapshot};
+use std::fs::{self, File};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use tokio::net::UnixStream;
+
+/// A started emulator whose monitor has not been spoken to.
+pub(super) struct Launched {
+    child: OwnedChild,
+    monitor: UnixStream,
+    console: Console,
+    directory: PathBuf,
+    memory_file: PathBuf,
+    memory_bytes: u64,
+    run: Arc<RunDirectory>,
+}
+
+/// Starts an emulator that boots.
+pub(super) async fn boot(
+    binary: &QemuBinary,
+    run: &Arc<RunDirectory>,
+    spec: &MachineSpec,
+    cpu: u32,
+) -> Result<Launched, HypervisorError> {
+    let directory = new_directory(run)?;
+    let memory = directory.join("memory");
+    let source = MemorySource::Shared(&memory);
+    launch(
+        binary,
+        run,
+        spec,
+        (&directory, source, &memory),
+        (Vec::new(), cpu),
+    )
+    .await
+}
+
+/// Starts an emulator that waits for a snapshot's state over a private view of its memory.
+pub(super) async fn restore(
+    binary: &QemuBinary,
+    run: &Arc<RunDirectory>,
+    spec: &MachineSpec,
+    snapshot: &Snapshot,
+    cpu: u32,
+) -> Result<Launched, HypervisorError> {
+    let directory = new_directory(run)?;
+    let memory = lend(&snapshot.memory, run.user())?;
+    let through = PathBuf::from(format!("/proc/self/fd/{}", memory.as_raw_fd()));
+    let source = MemorySource::CopyOnWrite(&through);
+    let place = (directory.as_path(), source, snapshot.memory.as_path());
+    launch(binary, run, spec, place, (vec![memory.into()], cpu)).await
+}
+
+/// Opens a file of ours and lets the emulator's user read it, and never write it: it stays ours,
+/// in a directory that nobody else can enter.
+pub(super) fn lend(path: &Path, user: Option<u32>) -> Result<File, HypervisorError> {
+    let file = File::open(path).map_err(HypervisorError::file("open", path))?;
+    if user.is_some() {
+        file.set_permissions(fs::Permissions::from_mode(0o444))
+            .map_err(HypervisorError::file("set the mode of", path))?;
+    }
+    Ok(file)
+}
+
+async fn launch(
+    binary: &QemuBinary,
+    run: &Arc<RunDirectory>,
+    spec: &MachineSpec,
+    (directory, source, memory_file): (&Path, MemorySource<'_>, &Path),
+    (mut inherited, cpu): (Vec<OwnedFd>, u32),
+) -> Result<Launched, HypervisorError> {
+    let console_path = directory.join("console");
+    let console = Console::create(&console_path, run.user())?;
+    let (kernel, initramfs) = stage(run, spec)?;
+    let failed = HypervisorError::file("make", directory.join("monitor"));
+    let (ours, theirs) = UnixStream::pair().map_err(failed)?;
+    let theirs = blocking(theirs, directory)?;
+    let files = Files {
+        monitor: theirs.as_raw_fd(),
+        console: &console_path,
+        kernel: &kernel,
+        initramfs: &initramfs,
+    };
+    let errors_path = directory.join("errors");
+    let errors = File::create(&errors_path).map_err(HypervisorError::file("make", &errors_path))?;
+    let mut command = Command::new(&binary.path);
+    command
+        .args(arguments(spec, source, &files))
+        .env_clear()
+        .current_dir(directory)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(errors);
+    inherited.push(theirs);
+    let child = spawn(SpawnRequest {
+        command,
+        inherited,
+        cpu: Some(cpu),
+        user: run.user(),
+    })
+    .await?;
+    run.record_process(child.pid())?;
+    Ok(Launched {
+        child,
+        monitor: ours,
+        console,
+        directory: directory.to_path_buf(),
+        memory_file: memory_file.to_path_buf(),
+        memory_bytes: spec.memory_bytes,
+        run: Arc::clone(run),
+    })
+}
+
+/// QEMU expects a socket that blocks.
+fn blocking(stream: UnixStream, directory: &Path) -> Result<OwnedFd, HypervisorError> {
+    stream
+        .into_std()
+        .and_then(|stream| {
+            stream.set_nonblocking(false)?;
+            Ok(stream.into())
+        })
+        .map_err(HypervisorError::file("make", directory.join("monitor")))
+}
+
+fn new_directory(run: &RunDirectory) -> Result<PathBuf, HypervisorError> {
+    run.domain_directory(&uuid::Uuid::now_v7().simple().to_string())
+}
+
+/// Copies kernel and initramfs into the run directory, once for all replicas: their own place may
+/// be out of reach for the emulator's user.
+fn stage(run: &RunDirectory, spec: &MachineSpec) -> Result<(PathBuf, PathBuf), HypervisorError> {
+    let kernel_metadata =
+        fs::metadata(&spec.kernel).map_err(HypervisorError::file("open", &spec.kernel))?;
+    let mut identity = DefaultHasher::new();
+    (&spec.kernel, kernel_metadata.len(), kernel_metadata.mtime()).hash(&mut identity);
+    let kernel = run
+        .path()
+        .join(format!("kernel-{:016x}", identity.finish()));
+    if !kernel.exists() {
+        let image = fs::read(&spec.kernel).map_err(HypervisorError::file("read", &spec.kernel))?;
+        place(run, &kernel, &image)?;
+    }
+    let mut identity = DefaultHasher::new();
+    spec.initramfs.hash(&mut identity);
+    let initramfs = run
+        .path()
+        .join(format!("initramfs-{:016x}", identity.finish()));
+    if !initramfs.exists() {
+        place(run, &initramfs, &spec.initramfs)?;
+    }
+    Ok((kernel, initramfs))
+}
+
+/// Writes a file whole or not at all, readable for the emulator.
+fn place(run: &RunDirectory, path: &Path, content: &[u8]) -> Result<(), HypervisorError> {
+    let unfinished = run
+        .path()
+        .join(format!("unfinished-{}", uuid::Uuid::now_v7().simple()));
+    fs::write(&unfinished, content).map_err(HypervisorError::file("write", &unfinished))?;
+    fs::set_permissions(&unfinished, fs::Permissions::from_mode(0o444))
+        .map_err(HypervisorError::file("set the mode of", &unfinished))?;
+    fs::rename(&unfinished, path).map_err(HypervisorError::file("place", path))
+}
+
+impl Launched {
+    /// Speaks to the monitor and finds guest memory.
+    pub(super) async fn into_domain(
+        mut self,
+        page_list: PageListMethod,
+    ) -> Result<QemuDomain, HypervisorError> {
+        let monitor = tokio::select! {
+            monitor = Monitor::open(self.monitor) => monitor,
+            status = self.child.wait() => {
+                let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
+                return Err(exited(&self.directory, "starting", &status));
+            }
+        };
+        let monitor = match monitor {
+            Ok(monitor) => monitor,
+            Err(error) => return Err(explain(&mut self.child, &self.directory, error).await),
+        };
+        let memory = GuestMemory::find(self.child.pid(), &self.memory_file, self.memory_bytes)?;
+        let threads = vcpu_threads(&monitor).await?;
+        Ok(QemuDomain {
+            child: self.child,
+            monitor,
+            console: self.console,
+            directory: self.directory,
+            memory,
+            memory_file: self.memory_file,
+            memory_bytes: self.memory_bytes,
+            threads,
+            debugger: None,
+            page_list,
+            run: self.run,
+        })
+    }
+}
+
+/// The threads that execute vCPUs.
+async fn vcpu_threads(monitor: &Monitor) -> Result<Vec<i32>, HypervisorError> {
+    let answer = monitor.execute(qapi::qmp::query_cpus_fast {}).await?;
+    let threads: Vec<i32> = answer
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|cpu| i32::try_from(cpu.get("thread-id")?.as_i64()?).ok())
+        .collect();
+    if threads.is_empty() {
+        return Err(HypervisorError::Monitor {
+            command: "query-cpus-fast".to_owned(),
+            detail: "it names no vCPU thread".to_owned(),
+        });
+    }
+    Ok(threads)
+}

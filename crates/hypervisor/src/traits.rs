@@ -1,0 +1,318 @@
+//! The two traits that every hypervisor implements, and the words they use.
+//!
+//! Life of a domain:
+//!
+//! ```text
+//!   boot ──► running ──wait_stop──► stopped (signal) ──snapshot──► (saved; destroy it)
+//!                ▲                     │
+//!   restore ──► stopped ──resume───────┤
+//!                                      └──resume──► running … ──wait_stop──► stopped ──destroy
+//! ```
+//!
+//! Memory, registers and page lists may be asked for only while the domain is stopped: a running
+//! machine has no terminal state.
+
+use crate::error::HypervisorError;
+use crate::memory::changed::{ChangedPages, PageListMethod};
+use async_trait::async_trait;
+use model::{Elapsed, GuestPhysicalAddress};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// What executes the guest's instructions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Accelerator {
+    /// QEMU's translator: exact, and no unit of the host executes the guest's instructions.
+    Tcg,
+    /// The host's processor through the kernel's virtual machine monitor.
+    Kvm,
+}
+
+impl Accelerator {
+    /// Its name on the command line and in reports.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tcg => "tcg",
+            Self::Kvm => "kvm",
+        }
+    }
+}
+
+/// How the guest says that it is ready or done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Signal {
+    /// The pvpanic device's I/O port 0x505.
+    Port,
+    /// The pvpanic PCI function, for guests whose user space cannot reach ports.
+    Pci,
+}
+
+/// How the guest sends lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Channel {
+    /// The debug console at I/O port 0xe9.
+    DebugConsole,
+    /// The first serial port.
+    Serial,
+}
+
+/// What a hypervisor can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Equal machines end in equal states, bit for bit.
+    pub deterministic: bool,
+    /// Guest memory can be read and written from outside.
+    pub memory_access: bool,
+    /// Registers can be read and written by name.
+    pub registers: bool,
+    /// Pages changed since a snapshot can be listed, and how.
+    pub changed_pages: Option<PageListMethod>,
+    /// A machine's state can be saved and gone back to.
+    pub checkpoint: bool,
+    /// Memory and vCPUs can be added to a running machine.
+    pub live_resources: bool,
+    /// Changed blocks of a disk are tracked.
+    pub disk_bitmaps: bool,
+}
+
+/// The machine that all replicas of a run are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MachineSpec {
+    /// Guest memory in bytes: a multiple of 4096.
+    pub memory_bytes: u64,
+    /// The CPU model, by the hypervisor's name for it.
+    pub cpu_model: String,
+    /// What executes its instructions.
+    pub accelerator: Accelerator,
+    /// Whether time is counted in instructions, so that equal machines stay equal.
+    pub deterministic: bool,
+    /// The guest kernel's image.
+    pub kernel: PathBuf,
+    /// The initramfs, whole.
+    pub initramfs: Vec<u8>,
+    /// The kernel's command line.
+    pub kernel_arguments: String,
+    /// How the guest signals.
+    pub signal: Signal,
+    /// How the guest sends lines.
+    pub channel: Channel,
+}
+
+/// A saved machine that replicas are restored from: two files in one directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Guest memory, sparse; offset = guest-physical address.
+    pub memory: PathBuf,
+    /// vCPU and device state, in the hypervisor's own format.
+    pub device: PathBuf,
+}
+
+impl Snapshot {
+    /// The snapshot whose files lie in a directory.
+    #[must_use]
+    pub fn in_directory(directory: &Path) -> Self {
+        Self {
+            memory: directory.join("memory"),
+            device: directory.join("device"),
+        }
+    }
+}
+
+/// Why a domain stands still.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stop {
+    /// The guest signalled: ready, a mark, or its end. The console says which.
+    Signal,
+    /// The guest powered off, reset or triple-faulted; the text says which.
+    Shutdown(String),
+    /// It reached a breakpoint that we set.
+    Breakpoint,
+    /// It reached a limit of the wait and was paused by us.
+    Deadline,
+}
+
+/// How long a wait may last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WaitLimits {
+    /// CPU time of the vCPU threads since the domain was started or restored.
+    pub cpu: Duration,
+    /// Wall time from the call: it catches a guest that sleeps for ever.
+    pub wall: Duration,
+}
+
+/// What a domain has used so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// CPU time of its vCPU threads.
+    pub vcpu_cpu: Elapsed,
+    /// Page faults of the emulator's process, minor and major.
+    pub host_page_faults: u64,
+}
+
+/// Registers of vCPU 0, as the hypervisor prints them: lower-case name → hexadecimal value.
+pub type RegisterSet = BTreeMap<String, String>;
+
+/// A hypervisor: makes domains.
+#[async_trait]
+pub trait Hypervisor: Send + Sync {
+    /// Its name and version, such as `qemu 10.0.2`.
+    fn version(&self) -> &str;
+
+    /// What it can do with a machine of this kind.
+    fn capabilities(&self, spec: &MachineSpec) -> Capabilities;
+
+    /// Starts a machine from its kernel, running, on one host CPU.
+    ///
+    /// # Errors
+    /// The emulator cannot be started or spoken to, or there is no room for its memory.
+    async fn boot(&self, spec: &MachineSpec, cpu: u32) -> Result<Box<dyn Domain>, HypervisorError>;
+
+    /// Restores a saved machine, stopped, on one host CPU. Its memory is a private copy-on-write
+    /// view of the snapshot's, which is never written to.
+    ///
+    /// # Errors
+    /// As for [`Hypervisor::boot`]; or the snapshot does not fit the machine.
+    async fn restore(
+        &self,
+        spec: &MachineSpec,
+        snapshot: &Snapshot,
+        cpu: u32,
+    ) -> Result<Box<dyn Domain>, HypervisorError>;
+}
+
+/// One virtual machine that we own. Dropping it ends it.
+#[async_trait]
+pub trait Domain: Send {
+    /// Lets a stopped domain run.
+    ///
+    /// # Errors
+    /// The monitor refuses or is gone.
+    async fn resume(&mut self) -> Result<(), HypervisorError>;
+
+    /// Waits until a running domain stands still; at a limit it is paused.
+    ///
+    /// # Errors
+    /// The emulator ended by itself, or does not answer.
+    async fn wait_stop(&mut self, limits: WaitLimits) -> Result<Stop, HypervisorError>;
+
+    /// What the guest has sent since the last call: untrusted bytes, bounded.
+    fn take_console(&mut self) -> Vec<u8>;
+
+    /// Reads guest-physical memory of a stopped domain.
+    ///
+    /// # Errors
+    /// The range lies outside guest memory, or the process cannot be read.
+    fn read_memory(
+        &mut self,
+        address: GuestPhysicalAddress,
+        into: &mut [u8],
+    ) -> Result<(), HypervisorError>;
+
+    /// Writes data into guest-physical memory of a stopped domain. Code is written with
+    /// [`Domain::patch_memory`]: a translator keeps translations of it.
+    ///
+    /// # Errors
+    /// As for [`Domain::read_memory`].
+    fn write_memory(
+        &mut self,
+        address: GuestPhysicalAddress,
+        bytes: &[u8],
+    ) -> Result<(), HypervisorError>;
+
+    /// Writes guest-physical memory so that it takes effect on code as well.
+    ///
+    /// # Errors
+    /// As for [`Domain::read_memory`]; or the debugger stub refuses.
+    async fn patch_memory(
+        &mut self,
+        address: GuestPhysicalAddress,
+        bytes: &[u8],
+    ) -> Result<(), HypervisorError>;
+
+    /// The pages that differ, or may differ, from the snapshot that the domain was restored from,
+    /// with their content.
+    ///
+    /// # Errors
+    /// The domain was not restored from a snapshot, or the process cannot be read.
+    fn changed_pages(&mut self) -> Result<ChangedPages, HypervisorError>;
+
+    /// The numbers alone of [`Domain::changed_pages`], ascending.
+    ///
+    /// # Errors
+    /// As for [`Domain::changed_pages`].
+    fn changed_page_numbers(&mut self) -> Result<Vec<u64>, HypervisorError>;
+
+    /// The registers of vCPU 0 of a stopped domain.
+    ///
+    /// # Errors
+    /// The monitor does not answer.
+    async fn registers(&mut self) -> Result<RegisterSet, HypervisorError>;
+
+    /// Flips one bit of a register of a stopped domain. Returns its value before and after, in
+    /// hexadecimal, most significant digit first.
+    ///
+    /// # Errors
+    /// There is no such register (the error lists those there are), or it cannot be written.
+    async fn flip_register(
+        &mut self,
+        name: &str,
+        bit: u32,
+    ) -> Result<(String, String), HypervisorError>;
+
+    /// The registers that [`Domain::flip_register`] takes, with their widths in bits.
+    ///
+    /// # Errors
+    /// The debugger stub does not answer.
+    async fn writable_registers(&mut self) -> Result<Vec<(String, u32)>, HypervisorError>;
+
+    /// Makes a stopped domain execute nothing but a jump to itself from now on.
+    ///
+    /// # Errors
+    /// The debugger stub refuses.
+    async fn hang(&mut self) -> Result<(), HypervisorError>;
+
+    /// Makes a stopped domain stop again before it executes the instruction at an address of the
+    /// address space that it runs in then. A guest that stops by itself, by its signal, lets
+    /// virtual time jump by an amount that depends on the host's scheduler; at a breakpoint equal
+    /// machines stay equal.
+    ///
+    /// # Errors
+    /// The debugger stub refuses.
+    async fn set_breakpoint(
+        &mut self,
+        address: model::GuestVirtualAddress,
+    ) -> Result<(), HypervisorError>;
+
+    /// Takes a breakpoint away.
+    ///
+    /// # Errors
+    /// The debugger stub refuses.
+    async fn clear_breakpoint(
+        &mut self,
+        address: model::GuestVirtualAddress,
+    ) -> Result<(), HypervisorError>;
+
+    /// Saves a stopped domain into an empty directory. The domain cannot go on afterwards.
+    ///
+    /// # Errors
+    /// No room, or the monitor refuses.
+    async fn snapshot(&mut self, directory: &Path) -> Result<Snapshot, HypervisorError>;
+
+    /// Has the hypervisor itself write a stopped domain's whole memory and its registers as text,
+    /// as evidence that no code of ours has touched.
+    ///
+    /// # Errors
+    /// No room, or the monitor refuses.
+    async fn export(&mut self, memory: &Path, registers: &Path) -> Result<(), HypervisorError>;
+
+    /// What it has used so far.
+    fn usage(&self) -> Usage;
+
+    /// The emulator's process.
+    fn pid(&self) -> i32;
+
+    /// Ends it at once and removes its files.
+    async fn destroy(self: Box<Self>);
+}

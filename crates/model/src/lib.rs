@@ -1,0 +1,43 @@
+//! The vocabulary of the whole product. No I/O, no clock, no randomness: every engine, adapter and
+//! command speaks in these types.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`id`] | UUIDv7 identities, one type per thing |
+//! | [`clock`] | the three clocks: [`Timestamp`], [`Elapsed`], [`InstructionCount`] |
+//! | [`address`] | guest addresses and page numbers |
+//! | [`fleet`] | hosts, VMs, components, groups: what a finding hangs on |
+//! | [`severity`] | how bad, one scale for all engines, and its formula |
+//! | [`run`] | one computation, N replicas, one verdict |
+//! | [`difference`] | one exact difference between a machine and its doubles |
+//! | [`finding`] | the one type in which any engine says anything |
+//! | [`action`] | the one type of what the product may do |
+//! | [`event`] | the append-only record that everything a user sees is derived from |
+//!
+//! Invariants: a value of these types never borrows from a machine or a file; adding a field or a
+//! variant is compatible, renaming one is not.
+
+pub mod action;
+pub mod address;
+pub mod clock;
+pub mod difference;
+pub mod event;
+pub mod finding;
+pub mod fleet;
+pub mod id;
+pub mod run;
+pub mod severity;
+
+pub use action::{Action, ActionState, Policy};
+pub use address::{GuestPhysicalAddress, GuestVirtualAddress, PAGE_BYTES, PageNumber};
+pub use clock::{Elapsed, InstructionCount, Timestamp};
+pub use difference::{Difference, Locus, Part};
+pub use event::{Event, EventRecord};
+pub use finding::{Engine, Finding, FindingKind, Hint};
+pub use fleet::{Level, NodeRef};
+pub use id::{ActionId, EventId, FindingId, ReplicaIndex, RunId};
+pub use run::{
+    Coverage, Deviation, Fate, InjectionRecord, MetricSample, Outcome, Placement, Provenance,
+    ReplicaRecord, Run, Verdict,
+};
+pub use severity::Severity;

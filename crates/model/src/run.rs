@@ -1,0 +1,261 @@
+//! A run: one computation, N replicas, one verdict.
+
+use crate::address::GuestPhysicalAddress;
+use crate::clock::{Elapsed, InstructionCount, Timestamp};
+use crate::difference::Difference;
+use crate::id::{ReplicaIndex, RunId};
+use crate::severity::Severity;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// What a run says. Nothing compared is never a pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// All that was compared is equal.
+    Pass,
+    /// At least one replica deviates.
+    Deviates,
+    /// Something differs, and no majority says what is right.
+    Inconclusive,
+    /// Nothing was compared; the reason says why.
+    Skipped,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Pass => "pass",
+            Self::Deviates => "deviates",
+            Self::Inconclusive => "inconclusive",
+            Self::Skipped => "skipped",
+        })
+    }
+}
+
+/// How a replica ended.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// It reached its terminal mark.
+    Ended,
+    /// It reached no terminal mark within its deadline.
+    Hung,
+    /// It powered off, reset, panicked or its program failed; the text says which.
+    Crashed(String),
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ended => f.write_str("ended"),
+            Self::Hung => f.write_str("hung"),
+            Self::Crashed(how) => write!(f, "crashed ({how})"),
+        }
+    }
+}
+
+/// Where a replica ran.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Placement {
+    /// The host's name.
+    pub host: String,
+    /// The host CPU that each vCPU thread was bound to, by vCPU.
+    pub cpus: Vec<u32>,
+    /// The physical socket of the first of them, where the host says.
+    pub socket: Option<u32>,
+    /// The physical core of the first of them, where the host says.
+    pub core: Option<u32>,
+    /// The processor's microcode revision, as the host prints it.
+    pub microcode: Option<String>,
+}
+
+/// What made a result: the key of every baseline, golden value and mask.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Provenance {
+    /// Our version.
+    pub vardoger: String,
+    /// The hypervisor and its version, such as `qemu 10.0.2`.
+    pub hypervisor: String,
+    /// What executes the guest's instructions: `tcg` or `kvm`.
+    pub accelerator: String,
+    /// The guest's CPU model.
+    pub cpu_model: String,
+    /// The guest kernel's release.
+    pub kernel: String,
+    /// The digest of the guest kernel's image.
+    pub kernel_digest: String,
+    /// The digest of the initramfs, and so of the guest program.
+    pub guest_digest: String,
+    /// Guest memory, in bytes.
+    pub memory_bytes: u64,
+    /// The computation's name.
+    pub computation: String,
+    /// The computation's version.
+    pub computation_version: u32,
+    /// The seed of its input.
+    pub seed: u64,
+    /// How many steps it took.
+    pub steps: u64,
+}
+
+/// One measured figure of a replica.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MetricSample {
+    /// Its name, with its unit last.
+    pub name: String,
+    /// Its value.
+    pub value: f64,
+    /// Whether equal replicas must show equal values: true only for what the guest counts itself
+    /// on a deterministic machine. Host metrics are statistical and never vote.
+    pub exact: bool,
+}
+
+/// One replica of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReplicaRecord {
+    /// Which replica.
+    pub index: ReplicaIndex,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Where it ran.
+    pub placement: Placement,
+    /// CPU time of its vCPU threads from start to terminal state.
+    pub cpu: Elapsed,
+    /// Wall time from start to terminal state.
+    pub wall: Elapsed,
+    /// Instructions from start to terminal state, where the machine counts them.
+    pub instructions: Option<InstructionCount>,
+    /// Steps of the computation that were completed.
+    pub steps: u64,
+    /// Pages of its memory that changed since the common snapshot.
+    pub changed_pages: u64,
+    /// The digest of the result that the computation itself reports.
+    pub result_digest: Option<String>,
+    /// All its metrics.
+    pub metrics: Vec<MetricSample>,
+    /// The key of its full memory image in the store, where all was to be kept.
+    pub image: Option<String>,
+    /// The key of its state file in the store, where it was kept.
+    pub state: Option<String>,
+}
+
+/// Whether an injected fault is still to be seen in the terminal state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fate {
+    /// The injected replica's terminal state differs.
+    Live,
+    /// The terminal states are equal: the fault was overwritten or never read.
+    Masked,
+}
+
+/// A fault that the user ordered, as a check of the detector.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InjectionRecord {
+    /// Which replica got it.
+    pub replica: ReplicaIndex,
+    /// The part of the machine: `ram`, `reg`, `hang`.
+    pub part: String,
+    /// Guest-physical address of the byte, for RAM.
+    pub address: Option<GuestPhysicalAddress>,
+    /// The register's name, for a register.
+    pub register: Option<String>,
+    /// The bit: of the byte for RAM, of the register for a register.
+    pub bit: Option<u32>,
+    /// The byte or register before, in hexadecimal.
+    pub before: Option<String>,
+    /// The byte or register after, in hexadecimal.
+    pub after: Option<String>,
+    /// The mark of the computation at which it was done.
+    pub when: String,
+    /// What became of it.
+    pub fate: Fate,
+}
+
+/// How one replica differs from its doubles.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Deviation {
+    /// Who deviates; nothing where it can only be said *that* the replicas differ (N = 2).
+    pub replica: Option<ReplicaIndex>,
+    /// The largest, over parts, of deviation ÷ (baseline × multiplier); the count of differences
+    /// for an exact part.
+    pub score: f64,
+    /// The baseline that the score was taken against: 0 for an exact part.
+    pub baseline: f64,
+    /// How bad.
+    pub severity: Severity,
+    /// The first difference in the order of parts and addresses.
+    pub first: Option<Difference>,
+    /// The differences, bounded; see `differences_total`.
+    pub differences: Vec<Difference>,
+    /// How many differences there are in all, over all parts.
+    pub differences_total: u64,
+    /// Differing aligned 64-bit words of memory.
+    pub differing_words: u64,
+    /// Differing pages of memory.
+    pub differing_pages: u64,
+    /// BLAKE3 over `address, expected, found` (three little-endian 64-bit values) of every
+    /// differing word in ascending order of address: all of them, however many are listed.
+    pub words_digest: Option<String>,
+    /// Differing registers.
+    pub differing_registers: u64,
+    /// Differing log lines.
+    pub differing_lines: u64,
+}
+
+/// What was looked at, and what the silence of a pass is worth.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Coverage {
+    /// Bytes compared, over all replicas: memory, registers, logs and files.
+    pub bytes_compared: u64,
+    /// Bytes left out by a mask, with the reasons in `masked_reasons`.
+    pub bytes_masked: u64,
+    /// Bytes that exist and were not compared, with the reasons in `not_compared_reasons`.
+    pub bytes_not_compared: u64,
+    /// Why bytes were masked.
+    pub masked_reasons: Vec<String>,
+    /// Why bytes were not compared.
+    pub not_compared_reasons: Vec<String>,
+    /// Units of the processor that the computation exercises, in the guest.
+    pub units: Vec<String>,
+    /// Whether units of the *host's* processor executed the guest's instructions.
+    pub host_units_exercised: bool,
+    /// Upper 95 % confidence bound on the rate of deviating replicas when none was found.
+    pub upper_bound: Option<f64>,
+}
+
+/// One run, whole.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Run {
+    /// Its id.
+    pub id: RunId,
+    /// When it began.
+    pub started: Timestamp,
+    /// When it ended.
+    pub ended: Timestamp,
+    /// What made it.
+    pub provenance: Provenance,
+    /// Whether the machine is bit-exact: equal replicas end in equal states.
+    pub deterministic: bool,
+    /// What it says.
+    pub verdict: Verdict,
+    /// Why, in one sentence.
+    pub reason: String,
+    /// Why this computation was chosen, where we chose.
+    pub choice: Option<String>,
+    /// The replicas.
+    pub replicas: Vec<ReplicaRecord>,
+    /// The faults that were ordered.
+    pub injections: Vec<InjectionRecord>,
+    /// Who deviates, and how.
+    pub deviations: Vec<Deviation>,
+    /// What was looked at.
+    pub coverage: Coverage,
+    /// The golden digest that holds for this provenance, where one is known.
+    pub golden: Option<String>,
+    /// Words of memory that no majority decided.
+    pub undecided_words: u64,
+    /// What the user should know besides.
+    pub warnings: Vec<String>,
+}

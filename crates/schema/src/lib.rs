@@ -1,0 +1,37 @@
+//! The documents that leave the product: what `--json` prints, and what an API will answer.
+//!
+//! ```text
+//! {"schema": "vardoger/run/1", "data": {…}, "warnings": []}
+//! ```
+//!
+//! Rules of every document:
+//! - Within a major number keys are only added. A key that has nothing to say is `null`.
+//! - 64-bit values and addresses are strings `"0x…"`; counts are numbers.
+//! - Times are RFC 3339 in UTC; durations end in `_s`, sizes in `_bytes`; bytes are hexadecimal.
+//! - Enumerations are kebab-case strings. They grow: a reader accepts values that it does not know.
+//!
+//! The JSON Schema of each is generated from its type by [`schemas`], and kept as a golden file.
+//!
+//! Deliberately absent: reading. We only write documents; what is stored has its own form in crate
+//! `model`, so that either can change without the other.
+
+mod computation;
+mod difference;
+mod document;
+mod finding;
+mod format;
+mod plain;
+mod publish;
+mod run;
+
+pub use crate::computation::{ComputationDocument, ComputationListDocument, GoldenDocument};
+pub use crate::difference::DifferenceDocument;
+pub use crate::document::{Document, Payload};
+pub use crate::finding::{FindingDocument, FindingListDocument, HintDocument};
+pub use crate::format::hexadecimal;
+pub use crate::plain::{CheckDocument, DoctorDocument, ErrorDocument, VersionDocument};
+pub use crate::publish::{PublishedSchema, schemas};
+pub use crate::run::{
+    CoverageDocument, DeviationDocument, InjectionDocument, MetricDocument, PlacementDocument,
+    ProvenanceDocument, ReplicaDocument, RunDocument, RunListDocument, RunRow,
+};

@@ -1,0 +1,274 @@
+//! The command line as typed. One grammar: `vardoger NOUN VERB [OBJECT] [FLAGS]`.
+//!
+//! What the words mean is settled in the commands; here they are only read.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Doubles for virtual machines: what went wrong, where, before it fails.
+///
+/// N identical machines run one repeatable computation; the one that ends differently is named,
+/// with the exact difference.
+#[derive(Debug, Parser)]
+#[command(
+    name = "vardoger",
+    version,
+    propagate_version = true,
+    max_term_width = 100
+)]
+pub(crate) struct Cli {
+    /// What all commands take.
+    #[command(flatten)]
+    pub(crate) global: Global,
+    /// The noun.
+    #[command(subcommand)]
+    pub(crate) noun: Noun,
+}
+
+/// Flags that mean the same everywhere.
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// Form of the result
+    #[arg(short, long, global = true, value_enum, default_value_t = Output::Table)]
+    pub(crate) output: Output,
+    /// Same as `--output json`
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// No messages and no progress, only the result
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+    /// Say what is being done; twice: in detail
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// Colours in the result
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto)]
+    pub(crate) color: Color,
+    /// Directory of results and evidence
+    #[arg(long, global = true, value_name = "DIR", env = "VARDOGER_STORE")]
+    pub(crate) store: Option<PathBuf>,
+}
+
+impl Global {
+    /// Whether the result is JSON.
+    pub(crate) fn json(&self) -> bool {
+        self.json || matches!(self.output, Output::Json | Output::Ndjson)
+    }
+}
+
+/// Form of the result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// For people.
+    Table,
+    /// One document.
+    Json,
+    /// One document per line.
+    Ndjson,
+}
+
+/// When the result is coloured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    /// On a terminal, unless `NO_COLOR` is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+impl Color {
+    /// Settles it for all output of this process.
+    pub(crate) fn apply(self) {
+        match self {
+            Self::Auto => anstream::ColorChoice::Auto,
+            Self::Always => anstream::ColorChoice::Always,
+            Self::Never => anstream::ColorChoice::Never,
+        }
+        .write_global();
+    }
+}
+
+/// Things that the user holds.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Noun {
+    /// Entries of the computation library
+    #[command(subcommand)]
+    Computation(ComputationVerb),
+    /// Runs: one computation, N replicas, one verdict
+    #[command(subcommand)]
+    Run(RunVerb),
+    /// What the engines say
+    #[command(subcommand)]
+    Finding(FindingVerb),
+    /// What this machine can do, and what it lacks
+    Doctor(DoctorArgs),
+    /// Completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// The version of this program
+    Version,
+}
+
+/// Verbs of `computation`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ComputationVerb {
+    /// All entries of the library
+    Ls,
+    /// One entry
+    Show {
+        /// Its name
+        name: String,
+    },
+    /// Computes a golden digest natively, by which runs with the same seed and size are held too
+    Learn(LearnArgs),
+}
+
+/// Flags of `computation learn`.
+#[derive(Debug, Args)]
+pub(crate) struct LearnArgs {
+    /// Its name; all of them where absent
+    pub(crate) name: Option<String>,
+    /// Seed of the input
+    #[arg(long, default_value = "0", value_parser = parse_seed)]
+    pub(crate) seed: u64,
+    /// Size: CPU time of one replica, such as `2s`
+    #[arg(long, value_parser = parse_duration)]
+    pub(crate) budget: Option<Duration>,
+}
+
+/// Verbs of `run`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum RunVerb {
+    /// Runs a computation in N identical machines and compares how they end
+    Start(Box<StartArgs>),
+    /// Runs of the past
+    Ls {
+        /// At most so many, newest first
+        #[arg(long, default_value_t = 50)]
+        limit: u32,
+    },
+    /// One run: by id, unique prefix, `@last` or `@last~N`
+    Show {
+        /// Which
+        #[arg(default_value = "@last")]
+        run: String,
+    },
+}
+
+/// Flags of `run start`.
+#[derive(Debug, Args)]
+pub(crate) struct StartArgs {
+    /// Computation, by name; or let `--target` and `--sensitivity` choose
+    #[arg(required_unless_present_any = ["target", "sensitivity"])]
+    pub(crate) computation: Option<String>,
+    /// Choose what exercises this: cpu.fpu, cpu.crypto, cpu.integer, memory, kernel
+    #[arg(long, conflicts_with = "computation")]
+    pub(crate) target: Option<String>,
+    /// Choose by how readily a wrong bit shows: high, medium, low
+    #[arg(long, conflicts_with = "computation")]
+    pub(crate) sensitivity: Option<String>,
+    /// Identical machines
+    #[arg(short = 'n', long, default_value_t = 3)]
+    pub(crate) replicas: u32,
+    /// Seed of the input and of injections
+    #[arg(long, default_value = "0", value_parser = parse_seed)]
+    pub(crate) seed: u64,
+    /// CPU time of one replica, such as `2s`; of all that is chosen, with `--target` or
+    /// `--sensitivity`
+    #[arg(long, value_parser = parse_duration)]
+    pub(crate) budget: Option<Duration>,
+    /// Machines that run at once; one less than there are CPUs where absent
+    #[arg(long)]
+    pub(crate) jobs: Option<u32>,
+    /// CPU time after which a machine counts as hung
+    #[arg(long, value_parser = parse_duration)]
+    pub(crate) timeout: Option<Duration>,
+    /// Check the detector: PART[=WHERE][:BIT][@WHEN][,replica=K], such as ram=live, reg=rax, hang
+    #[arg(long, value_name = "FAULT")]
+    pub(crate) inject: Vec<String>,
+    /// Evidence that stays in the store
+    #[arg(long, value_enum, default_value_t = KeepArg::Differing)]
+    pub(crate) keep: KeepArg,
+    /// Statistical deviations count from this many times their baseline
+    #[arg(long, default_value_t = 1.0)]
+    pub(crate) multiplier: f64,
+}
+
+/// Evidence that stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum KeepArg {
+    /// Differing pages and one majority copy.
+    Differing,
+    /// Every machine's state and whole memory image.
+    All,
+}
+
+/// Verbs of `finding`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum FindingVerb {
+    /// Findings of the past
+    Ls {
+        /// At most so many, newest first
+        #[arg(long, default_value_t = 50)]
+        limit: u32,
+    },
+    /// One finding: by id, unique prefix, `@last` or `@last~N`
+    Show {
+        /// Which
+        #[arg(default_value = "@last")]
+        finding: String,
+    },
+}
+
+/// Flags of `doctor`.
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// Do not boot a machine to see that it works
+    #[arg(long)]
+    pub(crate) no_boot: bool,
+}
+
+fn parse_seed(text: &str) -> Result<u64, String> {
+    let text = text.replace('_', "");
+    let parsed = match text.strip_prefix("0x") {
+        Some(hexadecimal) => u64::from_str_radix(hexadecimal, 16),
+        None => text.parse(),
+    };
+    parsed.map_err(|_| "a seed is a number below 2^64, such as 7 or 0x1f".to_owned())
+}
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let wrong = || "a duration is a number and a unit, such as 500ms, 60s or 2m".to_owned();
+    let duration: jiff::SignedDuration = text.parse().map_err(|_| wrong())?;
+    Duration::try_from(duration)
+        .ok()
+        .filter(|duration| !duration.is_zero())
+        .ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_grammar_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn seeds_and_durations_are_read() {
+        assert_eq!(parse_seed("0x1f"), Ok(31));
+        assert_eq!(parse_seed("7"), Ok(7));
+        assert!(parse_seed("seven").is_err());
+        assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(parse_duration("2m"), Ok(Duration::from_secs(120)));
+        assert!(parse_duration("0s").is_err());
+        assert!(parse_duration("-1s").is_err());
+        assert!(parse_duration("60").is_err());
+    }
+}

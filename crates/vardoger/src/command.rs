@@ -1,0 +1,7 @@
+//! The commands: one module a noun.
+
+pub(crate) mod computation;
+pub(crate) mod doctor;
+pub(crate) mod finding;
+pub(crate) mod plain;
+pub(crate) mod run;

@@ -1,0 +1,170 @@
+//! `computation ls`, `computation show`, `computation learn`.
+
+use crate::args::{ComputationVerb, Global, LearnArgs};
+use crate::failure::Failure;
+use crate::{output, report, session};
+use computation::{Descriptor, catalogue, find, golden, steps_for};
+use control::request::TCG_INSTRUCTIONS_PER_S;
+use schema::{ComputationDocument, ComputationListDocument, Document, GoldenDocument};
+use std::process::ExitCode;
+
+/// Carries one verb out.
+pub(crate) async fn execute(global: &Global, verb: &ComputationVerb) -> Result<ExitCode, Failure> {
+    match verb {
+        ComputationVerb::Ls => ls(global)?,
+        ComputationVerb::Show { name } => show(global, name)?,
+        ComputationVerb::Learn(arguments) => learn(global, arguments).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The failure of a name that the library does not have.
+pub(crate) fn unknown(name: &str) -> Failure {
+    let known: Vec<&str> = catalogue().iter().map(|entry| entry.name).collect();
+    Failure::usage(
+        format!(
+            "no computation is called {name:?}; there is {}",
+            known.join(", ")
+        ),
+        Some("`vardoger computation ls` lists them".to_owned()),
+    )
+}
+
+fn ls(global: &Global) -> Result<(), Failure> {
+    if global.json() {
+        let computations = catalogue().iter().map(document).collect();
+        return output::document(
+            global,
+            &Document::new(ComputationListDocument { computations }),
+        );
+    }
+    let head = ["computation", "sensitivity", "targets", "what it does"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    rows.extend(catalogue().iter().map(|entry| {
+        vec![
+            entry.name.to_owned(),
+            entry.sensitivity.to_string(),
+            targets(entry).join(", "),
+            entry.title.to_owned(),
+        ]
+    }));
+    output::text(&report::table(&rows))
+}
+
+fn show(global: &Global, name: &str) -> Result<(), Failure> {
+    let entry = find(name).ok_or_else(|| unknown(name))?;
+    if global.json() {
+        return output::document(global, &Document::new(document(entry)));
+    }
+    let rows = [
+        (
+            "name",
+            format!("{} (version {})", entry.name, entry.version),
+        ),
+        ("does", entry.title.to_owned()),
+        ("sensitivity", entry.sensitivity.to_string()),
+        ("targets", targets(entry).join(", ")),
+        ("exercises", entry.units.join(", ")),
+        ("data types", entry.data_types.join(", ")),
+        (
+            "result",
+            if entry.portable {
+                "bit-equal on every instruction-set class".to_owned()
+            } else {
+                "depends on the instruction-set class".to_owned()
+            },
+        ),
+        (
+            "size",
+            format!(
+                "{} steps in {} s of CPU time",
+                report::count(default_steps(entry)),
+                entry.default_budget_s
+            ),
+        ),
+    ];
+    output::text(&report::rows(&rows))
+}
+
+/// Computing takes a while and holds no lock: it runs where it blocks nobody.
+async fn learn(global: &Global, arguments: &LearnArgs) -> Result<(), Failure> {
+    let entries: Vec<&'static Descriptor> = match &arguments.name {
+        Some(name) => vec![find(name).ok_or_else(|| unknown(name))?],
+        None => catalogue().iter().collect(),
+    };
+    // Opening makes the store where it is absent.
+    let store = session::store(global).await?;
+    let mut learned = Vec::new();
+    for entry in entries {
+        let budget = arguments.budget.map(|budget| budget.as_secs_f64());
+        let steps = steps_for(
+            entry,
+            budget.unwrap_or(entry.default_budget_s),
+            TCG_INSTRUCTIONS_PER_S,
+        );
+        let (directory, seed) = (store.directory().to_path_buf(), arguments.seed);
+        let computed = tokio::task::spawn_blocking(move || {
+            control::golden::learn(&directory, entry, seed, steps)
+        });
+        let golden = computed
+            .await
+            .map_err(|error| Failure::of("cannot learn a golden digest", &error))??;
+        learned.push(golden);
+    }
+    if global.json() {
+        for golden in &learned {
+            output::document(global, &Document::new(golden_document(golden)))?;
+        }
+        return Ok(());
+    }
+    let head = ["computation", "seed", "steps", "class", "digest"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    rows.extend(learned.iter().map(|golden| {
+        vec![
+            format!("{} v{}", golden.key.computation, golden.key.version),
+            format!("{:#x}", golden.key.seed),
+            report::count(golden.key.steps),
+            golden.key.class.to_string(),
+            golden.digest.to_string(),
+        ]
+    }));
+    output::text(&report::table(&rows))
+}
+
+fn default_steps(entry: &Descriptor) -> u64 {
+    steps_for(entry, entry.default_budget_s, TCG_INSTRUCTIONS_PER_S)
+}
+
+fn targets(entry: &Descriptor) -> Vec<String> {
+    entry.targets.iter().map(ToString::to_string).collect()
+}
+
+fn owned(words: &[&str]) -> Vec<String> {
+    words.iter().map(|&word| word.to_owned()).collect()
+}
+
+fn document(entry: &Descriptor) -> ComputationDocument {
+    ComputationDocument {
+        name: entry.name.to_owned(),
+        version: entry.version,
+        title: entry.title.to_owned(),
+        sensitivity: entry.sensitivity.to_string(),
+        targets: targets(entry),
+        units: owned(entry.units),
+        data_types: owned(entry.data_types),
+        portable: entry.portable,
+        default_budget_s: entry.default_budget_s,
+        default_steps: default_steps(entry),
+    }
+}
+
+fn golden_document(golden: &golden::Golden) -> GoldenDocument {
+    GoldenDocument {
+        computation: golden.key.computation.clone(),
+        version: golden.key.version,
+        seed: format!("{:#x}", golden.key.seed),
+        steps: golden.key.steps,
+        class: golden.key.class.to_string(),
+        digest: golden.digest.to_string(),
+    }
+}

@@ -1,0 +1,216 @@
+//! `run start`, `run ls`, `run show`.
+
+use crate::args::{Global, KeepArg, RunVerb, StartArgs};
+use crate::failure::Failure;
+use crate::progress::Bar;
+use crate::{output, report, session};
+use computation::{Descriptor, Sensitivity, Target, find, select};
+use control::injection::Injection;
+use control::{ControlError, Keep, RunRequest};
+use model::{Run, Verdict};
+use schema::{Document, RunDocument, RunListDocument, RunRow};
+use std::pin::pin;
+use std::process::ExitCode;
+use store::{RunState, RunSummary};
+
+/// Carries one verb out.
+pub(crate) async fn execute(global: &Global, verb: &RunVerb) -> Result<ExitCode, Failure> {
+    match verb {
+        RunVerb::Start(arguments) => start(global, arguments).await,
+        RunVerb::Ls { limit } => ls(global, *limit).await,
+        RunVerb::Show { run } => show(global, run).await,
+    }
+}
+
+/// Runs every computation that was named or chosen; the worst verdict is the exit code.
+async fn start(global: &Global, arguments: &StartArgs) -> Result<ExitCode, Failure> {
+    let requests = requests(arguments)?;
+    let mut interruption = pin!(session::interruption());
+    let opened = session::open(global, interruption.as_mut()).await?;
+    let mut worst = 0;
+    for request in requests {
+        let bar = Bar::new(request.replicas, global.quiet);
+        let run = control::run::start(&opened, request, &bar, interruption.as_mut()).await;
+        bar.finish();
+        let run = run?;
+        print(global, &run)?;
+        worst = worse(worst, exit_code(run.verdict));
+    }
+    Ok(ExitCode::from(worst))
+}
+
+fn exit_code(verdict: Verdict) -> u8 {
+    match verdict {
+        Verdict::Pass => 0,
+        Verdict::Deviates => 3,
+        Verdict::Inconclusive | Verdict::Skipped => 6,
+    }
+}
+
+/// A finding outweighs what could not be decided.
+fn worse(one: u8, other: u8) -> u8 {
+    let weight = |code| match code {
+        3 => 2,
+        6 => 1,
+        _ => 0,
+    };
+    if weight(other) > weight(one) {
+        other
+    } else {
+        one
+    }
+}
+
+/// What the flags ask for: one request for each computation.
+fn requests(arguments: &StartArgs) -> Result<Vec<RunRequest>, Failure> {
+    let injections = arguments
+        .inject
+        .iter()
+        .map(|text| Injection::parse(text))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(ControlError::from)?;
+    let picks = picks(arguments)?;
+    let share = 1.0 / (picks.len() as f64 * f64::from(arguments.replicas.max(1)));
+    let chosen = arguments.computation.is_none();
+    Ok(picks
+        .into_iter()
+        .map(|(computation, choice)| RunRequest {
+            computation,
+            choice,
+            replicas: arguments.replicas,
+            seed: arguments.seed,
+            budget_s: arguments.budget.map(|budget| {
+                // A named computation's budget is one replica's; a chosen set shares it.
+                let seconds = budget.as_secs_f64();
+                if chosen { seconds * share } else { seconds }
+            }),
+            jobs: arguments.jobs,
+            injections: injections.clone(),
+            keep: match arguments.keep {
+                KeepArg::Differing => Keep::Differing,
+                KeepArg::All => Keep::All,
+            },
+            timeout: arguments.timeout,
+            multiplier: arguments.multiplier,
+        })
+        .collect())
+}
+
+type Pick = (&'static Descriptor, Option<String>);
+
+fn picks(arguments: &StartArgs) -> Result<Vec<Pick>, Failure> {
+    if let Some(name) = &arguments.computation {
+        let found = find(name).ok_or_else(|| super::computation::unknown(name))?;
+        return Ok(vec![(found, None)]);
+    }
+    let usage = |error: String| Failure::usage(error, None);
+    let target: Option<Target> = arguments
+        .target
+        .as_deref()
+        .map(str::parse)
+        .transpose()
+        .map_err(|error| usage(format!("--target: {error}")))?;
+    let sensitivity: Option<Sensitivity> = arguments
+        .sensitivity
+        .as_deref()
+        .map(str::parse)
+        .transpose()
+        .map_err(|error| usage(format!("--sensitivity: {error}")))?;
+    let selection = select(target, sensitivity).map_err(|error| usage(error.to_string()))?;
+    let picks = selection.picks.into_iter();
+    Ok(picks
+        .map(|(computation, why)| (computation, Some(why)))
+        .collect())
+}
+
+async fn ls(global: &Global, limit: u32) -> Result<ExitCode, Failure> {
+    let store = session::store(global).await?;
+    let runs = store.runs(limit).await.map_err(ControlError::from)?;
+    if global.json() {
+        let runs = runs.iter().map(row).collect();
+        output::document(global, &Document::new(RunListDocument { runs }))?;
+    } else if runs.is_empty() {
+        output::text("no runs yet: `vardoger run start sha256` makes one\n")?;
+    } else {
+        let head = [
+            "run",
+            "started",
+            "computation",
+            "replicas",
+            "verdict",
+            "reason",
+        ];
+        let mut rows = vec![head.map(str::to_owned).to_vec()];
+        rows.extend(runs.iter().map(cells));
+        output::text(&report::table(&rows))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn state(summary: &RunSummary) -> String {
+    match (summary.verdict, summary.state) {
+        (Some(verdict), _) => verdict.to_string(),
+        (None, RunState::Running) => "running".to_owned(),
+        (None, RunState::Abandoned | RunState::Ended | RunState::Failed) => "failed".to_owned(),
+    }
+}
+
+fn cells(summary: &RunSummary) -> Vec<String> {
+    vec![
+        summary.id.to_string(),
+        summary.started.to_string().chars().take(19).collect(),
+        summary.computation.clone(),
+        summary.replicas.to_string(),
+        state(summary),
+        summary.reason.clone().unwrap_or_default(),
+    ]
+}
+
+fn row(summary: &RunSummary) -> RunRow {
+    RunRow {
+        id: summary.id.to_string(),
+        computation: summary.computation.clone(),
+        replicas: summary.replicas,
+        started: summary.started.to_string(),
+        ended: summary.ended.map(|moment| moment.to_string()),
+        state: match summary.state {
+            RunState::Running => "running",
+            RunState::Abandoned => "abandoned",
+            RunState::Ended => "ended",
+            RunState::Failed => "failed",
+        }
+        .to_owned(),
+        verdict: summary.verdict.map(|verdict| verdict.to_string()),
+        reason: summary.reason.clone(),
+        findings: summary.findings,
+    }
+}
+
+async fn show(global: &Global, reference: &str) -> Result<ExitCode, Failure> {
+    let store = session::store(global).await?;
+    let summary = store
+        .find_run(reference)
+        .await
+        .map_err(ControlError::from)?;
+    match store.run(summary.id).await.map_err(ControlError::from)? {
+        Some(run) => print(global, &run)?,
+        None => {
+            let reason = summary.reason.clone().unwrap_or_else(|| state(&summary));
+            return Err(Failure::of(
+                &format!("run {} has no verdict", summary.id),
+                &reason,
+            ));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print(global: &Global, run: &Run) -> Result<(), Failure> {
+    if global.json() {
+        let mut document = Document::new(RunDocument::from(run));
+        document.warnings.clone_from(&run.warnings);
+        output::document(global, &document)
+    } else {
+        output::text(&report::run(run))
+    }
+}

@@ -1,0 +1,290 @@
+//! The report of a run for people: the verdict first, then who, where, what, how bad, and what
+//! the silence of a pass is worth. Pure: a run in, text out; styles are stripped later where the
+//! terminal has none.
+
+mod number;
+mod section;
+
+use anstyle::{AnsiColor, Style};
+use model::{
+    Deviation, Difference, Fate, GuestPhysicalAddress, InjectionRecord, Locus, Outcome,
+    ReplicaRecord, Run, Verdict,
+};
+pub(crate) use number::{bytes, count};
+use section::{Section, differences};
+pub(crate) use section::{difference_table, rows, table};
+
+/// The report of one run.
+pub(crate) fn run(run: &Run) -> String {
+    let mut text = String::new();
+    headline(&mut text, run);
+    for deviation in &run.deviations {
+        text.push_str(&who(run, deviation));
+    }
+    text.push_str(&replicas(run));
+    if !run.injections.is_empty() {
+        text.push_str(&injections(run));
+    }
+    text.push_str(&coverage(run));
+    for warning in &run.warnings {
+        let style = bold(AnsiColor::Yellow);
+        line(&mut text, &format!("{style}warning{style:#} {warning}"));
+    }
+    text
+}
+
+/// A bold style in a colour.
+pub(crate) fn bold(color: AnsiColor) -> Style {
+    Style::new().bold().fg_color(Some(color.into()))
+}
+
+/// The style of a verdict.
+pub(crate) fn verdict_style(verdict: Verdict) -> Style {
+    bold(match verdict {
+        Verdict::Pass => AnsiColor::Green,
+        Verdict::Deviates => AnsiColor::Red,
+        Verdict::Inconclusive | Verdict::Skipped => AnsiColor::Yellow,
+    })
+}
+
+fn line(text: &mut String, content: &str) {
+    text.push_str(content);
+    text.push('\n');
+}
+
+fn headline(text: &mut String, run: &Run) {
+    let style = verdict_style(run.verdict);
+    let mark = match run.verdict {
+        Verdict::Pass => "✓",
+        Verdict::Deviates => "✗",
+        Verdict::Inconclusive | Verdict::Skipped => "?",
+    };
+    let verdict = run.verdict.to_string().to_uppercase();
+    line(text, "");
+    line(
+        text,
+        &format!("{style}{mark} {verdict}{style:#}  {}", run.reason),
+    );
+    let made = &run.provenance;
+    let faint = Style::new().dimmed();
+    line(
+        text,
+        &format!(
+            "{faint}  {} v{} · {} replicas · seed {:#x} · {} steps · {}, {}, cpu {} · run {}{faint:#}",
+            made.computation,
+            made.computation_version,
+            run.replicas.len(),
+            made.seed,
+            count(made.steps),
+            made.hypervisor,
+            made.accelerator,
+            made.cpu_model,
+            run.id,
+        ),
+    );
+    if let Some(choice) = &run.choice {
+        line(text, &format!("{faint}  chosen: {choice}{faint:#}"));
+    }
+    line(text, "");
+}
+
+/// Who deviates, how bad it is, where, and what.
+fn who(run: &Run, deviation: &Deviation) -> String {
+    let red = bold(AnsiColor::Red);
+    let name = match deviation.replica {
+        Some(replica) => {
+            let place = run
+                .replicas
+                .iter()
+                .find(|record| record.index == replica)
+                .map(place)
+                .unwrap_or_default();
+            format!("{red}replica {replica}{red:#}{place}")
+        }
+        None => "one of the two replicas; two cannot say which".to_owned(),
+    };
+    let mut section = Section::new();
+    section.row("who", &name);
+    let severity = severity_style(deviation.severity);
+    section.row(
+        "how bad",
+        &format!(
+            "{severity}{}{severity:#}, score {}",
+            deviation.severity,
+            number::score(deviation.score)
+        ),
+    );
+    section.row("where", &extent(deviation));
+    if let Some(first) = &deviation.first {
+        section.row("first", &section::place(first));
+        section.row("", &section::values(first));
+    }
+    let mut text = section.text();
+    text.push_str(&differences(deviation));
+    text
+}
+
+fn severity_style(severity: model::Severity) -> Style {
+    bold(match severity {
+        model::Severity::Critical | model::Severity::High => AnsiColor::Red,
+        model::Severity::Medium => AnsiColor::Yellow,
+        model::Severity::Low | model::Severity::Info => AnsiColor::Cyan,
+    })
+}
+
+fn place(record: &ReplicaRecord) -> String {
+    let cpu = record.placement.cpus.first();
+    cpu.map(|cpu| format!(" on cpu {cpu} of {}", record.placement.host))
+        .unwrap_or_default()
+}
+
+fn extent(deviation: &Deviation) -> String {
+    let mut parts = Vec::new();
+    let mut part = |figure: u64, one: &str, many: &str| {
+        if figure > 0 {
+            let word = if figure == 1 { one } else { many };
+            parts.push(format!("{} {word}", count(figure)));
+        }
+    };
+    part(
+        deviation.differing_words,
+        "word of memory",
+        "words of memory",
+    );
+    part(deviation.differing_pages, "page", "pages");
+    part(deviation.differing_registers, "register", "registers");
+    part(deviation.differing_lines, "log line", "log lines");
+    if parts.is_empty() {
+        "how it ended".to_owned()
+    } else {
+        parts.join(", ")
+    }
+}
+
+fn replicas(run: &Run) -> String {
+    let mut rows = vec![
+        [
+            "replica",
+            "ended",
+            "cpu",
+            "vCPU time",
+            "instructions",
+            "changed",
+            "result",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
+    ];
+    for record in &run.replicas {
+        rows.push(vec![
+            record.index.to_string(),
+            outcome(&record.outcome),
+            record
+                .placement
+                .cpus
+                .first()
+                .map_or_else(String::new, u32::to_string),
+            format!("{:.2} s", record.cpu.seconds()),
+            record
+                .instructions
+                .map_or_else(|| "–".to_owned(), |instructions| count(instructions.0)),
+            format!("{} pages", count(record.changed_pages)),
+            record.result_digest.as_ref().map_or_else(
+                || "–".to_owned(),
+                |digest| digest.chars().take(12).collect(),
+            ),
+        ]);
+    }
+    table(&rows)
+}
+
+fn outcome(outcome: &Outcome) -> String {
+    outcome.to_string()
+}
+
+fn injections(run: &Run) -> String {
+    let mut section = Section::new();
+    for injection in &run.injections {
+        section.row("injected", &injected(injection));
+        if let Some(difference) = seen(run, injection) {
+            section.row("", &format!("found there: {}", section::values(difference)));
+        }
+    }
+    section.text()
+}
+
+/// What the comparison found in the word that a fault was put into.
+fn seen<'a>(run: &'a Run, injection: &InjectionRecord) -> Option<&'a Difference> {
+    let word = GuestPhysicalAddress(injection.address?.0 & !7);
+    run.deviations
+        .iter()
+        .filter(|deviation| deviation.replica == Some(injection.replica))
+        .flat_map(|deviation| &deviation.differences)
+        .find(|difference| difference.locus == Locus::Address(word))
+}
+
+fn injected(injection: &InjectionRecord) -> String {
+    let mut text = injection.part.clone();
+    if let Some(register) = &injection.register {
+        text = format!("register {register}");
+    }
+    if let Some(address) = injection.address {
+        text.push_str(&format!(" {address}"));
+    }
+    if let Some(bit) = injection.bit {
+        text.push_str(&format!(" bit {bit}"));
+    }
+    if let (Some(before), Some(after)) = (&injection.before, &injection.after) {
+        text.push_str(&format!(" ({before} → {after})"));
+    }
+    let fate = match injection.fate {
+        Fate::Live => "live: it shows in the terminal state",
+        Fate::Masked => "masked: the terminal states are equal",
+    };
+    format!(
+        "{text} at {} in replica {}, {fate}",
+        injection.when, injection.replica
+    )
+}
+
+fn coverage(run: &Run) -> String {
+    let coverage = &run.coverage;
+    let mut section = Section::new();
+    section.row(
+        "compared",
+        &format!(
+            "{} in {} replicas",
+            bytes(coverage.bytes_compared),
+            run.replicas.len()
+        ),
+    );
+    if coverage.bytes_masked > 0 {
+        let why = coverage.masked_reasons.join("; ");
+        section.row(
+            "masked",
+            &format!("{} ({why})", bytes(coverage.bytes_masked)),
+        );
+    }
+    if !coverage.not_compared_reasons.is_empty() {
+        let why = coverage.not_compared_reasons.join("; ");
+        let size = bytes(coverage.bytes_not_compared);
+        section.row("not compared", &format!("{size} ({why})"));
+    }
+    section.row("exercised", &coverage.units.join(", "));
+    if !coverage.host_units_exercised {
+        section.row(
+            "",
+            "in the guest only: no vector, FMA or AES unit of this host executed its instructions",
+        );
+    }
+    if let Some(bound) = coverage.upper_bound {
+        section.row(
+            "bound",
+            &format!(
+                "at most {:.1} % of replicas deviate (95 % confidence)",
+                bound * 100.0
+            ),
+        );
+    }
+    section.text()
+}

@@ -1,0 +1,97 @@
+//! Healthy machines: replicas of every computation end alike, to the last bit, also on a machine
+//! that is busy with something else.
+#![expect(clippy::unwrap_used, reason = "a helper of a test may panic")]
+
+mod support;
+
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use support::{World, schema};
+
+const COMPUTATIONS: [&str; 3] = ["sha256", "matmul", "memory"];
+
+/// Nothing differs, and something was looked at.
+fn check_pass(run: &Value) {
+    assert_eq!(run["verdict"], "pass", "{}", run["reason"]);
+    assert_eq!(run["deviations"], json!([]));
+    assert_eq!(run["undecided_words"], 0);
+    assert!(run["coverage"]["bytes_compared"].as_u64().unwrap() > 0);
+    for replica in run["replicas"].as_array().unwrap() {
+        assert_eq!(replica["outcome"], "ended");
+        assert_eq!(
+            replica["result_digest"],
+            run["replicas"][0]["result_digest"]
+        );
+    }
+}
+
+#[test]
+fn five_machines_end_alike() {
+    let world = World::new();
+    let ended = world.run("run start sha256 -n 5 --jobs 2 --json").expect(0);
+    let document = ended.document();
+    schema::assert_conforms(&document);
+    let run = &document["data"];
+    check_pass(run);
+    assert_eq!(run["replicas"].as_array().unwrap().len(), 5);
+    let listed = world.run("run ls --json").expect(0).document();
+    schema::assert_conforms(&listed);
+    assert_eq!(listed["data"]["runs"][0]["id"], run["id"]);
+    assert!(world.findings().is_empty());
+    world.assert_clean();
+}
+
+#[test]
+fn sixteen_clean_runs_find_nothing() {
+    let world = World::new();
+    for number in 0..16 {
+        let computation = COMPUTATIONS[number % 3];
+        // Emulators are nice: beside a load they get a tenth of a processor.
+        let (load, budget) = if number < 8 {
+            (None, "300ms")
+        } else {
+            (Some(Load::on(2)), "50ms")
+        };
+        let run = world.data(&format!(
+            "run start {computation} -n 3 --jobs 2 --budget {budget} --seed {number}"
+        ));
+        check_pass(&run);
+        drop(load);
+    }
+    assert!(world.findings().is_empty());
+}
+
+/// Threads that keep processors busy until it is dropped.
+struct Load {
+    over: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Load {
+    fn on(processors: usize) -> Self {
+        let over = Arc::new(AtomicBool::new(false));
+        let threads = (0..processors).map(|_| {
+            let over = Arc::clone(&over);
+            std::thread::spawn(move || {
+                while !over.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            })
+        });
+        Self {
+            threads: threads.collect(),
+            over,
+        }
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            thread.join().ok();
+        }
+    }
+}

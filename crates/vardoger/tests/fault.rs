@@ -1,0 +1,105 @@
+//! Faults of every kind that can be ordered: what became of them is named, and the same order does
+//! the same again.
+#![expect(clippy::unwrap_used, reason = "a helper of a test may panic")]
+
+mod support;
+
+use serde_json::{Value, json};
+use support::{SHORT, World};
+
+/// Where a flipped bit at the end is the only difference: nobody writes there.
+const ADDRESS: &str = "0x3000000";
+
+/// Runs with a fault; gives the run, which must name only this replica.
+fn run_with(world: &World, fault: &str, replica: u64) -> Value {
+    let flags = format!("run start sha256 -n 3 {SHORT} --timeout 2s --json --inject {fault}");
+    let run = world.run(&flags).expect(3).data();
+    assert_eq!(run["verdict"], "deviates", "{fault}");
+    assert_eq!(run["deviations"].as_array().unwrap().len(), 1, "{fault}");
+    assert_eq!(run["deviations"][0]["replica"], replica, "{fault}");
+    assert_eq!(run["injections"][0]["replica"], replica, "{fault}");
+    assert_eq!(run["injections"][0]["fate"], "live", "{fault}");
+    run
+}
+
+fn outcome(run: &Value, replica: usize) -> &Value {
+    &run["replicas"][replica]["outcome"]
+}
+
+#[test]
+fn a_machine_that_hangs_is_named() {
+    let world = World::new();
+    let run = run_with(&world, "hang,replica=2", 2);
+    assert_eq!(outcome(&run, 2), "hung");
+    assert_eq!(outcome(&run, 0), "ended");
+    assert_eq!(run["injections"][0]["part"], "hang");
+    world.assert_clean();
+}
+
+#[test]
+fn a_machine_that_jumps_astray_is_named() {
+    let world = World::new();
+    let run = run_with(&world, "reg=rip:3,replica=1", 1);
+    assert_eq!(run["injections"][0]["register"], "rip");
+    assert_eq!(run["injections"][0]["bit"], 3);
+    assert_eq!(outcome(&run, 0), "ended");
+    let astray = outcome(&run, 1);
+    assert!(astray == "crashed" || astray == "hung", "it {astray}");
+}
+
+#[test]
+fn a_register_is_flipped_by_one_bit() {
+    let world = World::new();
+    let run = run_with(&world, "reg=rax:7@end,replica=0", 0);
+    let injection = &run["injections"][0];
+    let value = |key: &str| {
+        let text = injection[key].as_str().unwrap().trim_start_matches("0x");
+        u64::from_str_radix(text, 16).unwrap()
+    };
+    assert_eq!(value("before") ^ value("after"), 1 << 7, "{injection}");
+    let deviation = &run["deviations"][0];
+    assert_eq!(deviation["differing_registers"], 1);
+    assert_eq!(deviation["differing_words"], 0);
+    assert_eq!(deviation["first"]["name"], "rax");
+    assert_eq!(deviation["first"]["flipped_bits"], json!([7]));
+}
+
+/// One word differs, in the bit that was flipped: bit `bit` of the byte at `address`.
+fn check_one_bit(run: &Value) {
+    let injection = &run["injections"][0];
+    let text = injection["address"].as_str().unwrap();
+    let address = u64::from_str_radix(text.trim_start_matches("0x"), 16).unwrap();
+    let bit = injection["bit"].as_u64().unwrap();
+    let deviation = &run["deviations"][0];
+    assert_eq!(deviation["differing_words"], 1);
+    assert_eq!(deviation["differing_registers"], 0);
+    let difference = &deviation["differences"][0];
+    assert_eq!(difference["part"], "memory");
+    assert_eq!(difference["address"], format!("{:#x}", address & !7));
+    assert_eq!(difference["flipped_bits"], json!([(address & 7) * 8 + bit]));
+}
+
+#[test]
+fn a_bit_that_nobody_uses_is_the_only_difference() {
+    let world = World::new();
+    let run = run_with(&world, &format!("ram={ADDRESS}:5@end,replica=1"), 1);
+    assert_eq!(run["injections"][0]["address"], ADDRESS);
+    assert_eq!(run["injections"][0]["bit"], 5);
+    check_one_bit(&run);
+    let text = run_with(&world, "ram=text@end,replica=2", 2);
+    check_one_bit(&text);
+}
+
+#[test]
+fn the_same_seed_does_the_same_again() {
+    let world = World::new();
+    let run = || {
+        let flags = format!("run start sha256 -n 3 {SHORT} --inject ram=live --seed 11 --json");
+        world.run(&flags).expect(3).data()
+    };
+    let (one, other) = (run(), run());
+    assert_eq!(one["injections"], other["injections"]);
+    let digest = |run: &Value| run["deviations"][0]["words_digest"].clone();
+    assert!(digest(&one).is_string());
+    assert_eq!(digest(&one), digest(&other));
+}

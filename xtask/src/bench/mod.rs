@@ -1,0 +1,48 @@
+//! `cargo xtask bench NAME`: measures a promise and says whether it is met.
+//!
+//! | name | promise | where it is measured |
+//! |---|---|---|
+//! | `restore` | a replica is ready for ≥ 25 times less CPU time than a cold boot | `crates/control/benches` |
+//! | `compare` | comparing costs little more than reading | `crates/control/benches` |
+//! | `clean` | 50 runs without a fault, none deviates | [`clean`], by the program itself |
+//!
+//! The last line is `NAME: figure (bound …): met` or `… not met`; the exit code is 1 if not met.
+//! Everything is built in the same profile as the product, so that nothing compiles twice.
+
+mod clean;
+
+use anyhow::{Context, ensure};
+use clap::ValueEnum;
+
+/// What can be measured.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Bench {
+    /// CPU time of a restore, against a cold boot
+    Restore,
+    /// CPU time of a comparison, against reading
+    Compare,
+    /// 50 runs without a fault: how many deviate
+    Clean,
+}
+
+/// Measures one promise.
+pub(crate) fn run(bench: Bench) -> anyhow::Result<()> {
+    match bench {
+        Bench::Restore => measure("restore"),
+        Bench::Compare => measure("compare"),
+        Bench::Clean => clean::run(),
+    }
+}
+
+/// Runs a bench of the workspace. All of the workspace is named for its features to be the same as
+/// in its tests; only the bench is built.
+fn measure(bench: &str) -> anyhow::Result<()> {
+    crate::guest::run()?;
+    let status = crate::cargo()
+        .args(["bench", "--quiet", "--workspace", "--profile", "dev"])
+        .args(["--bench", bench])
+        .status()
+        .context("cannot start cargo bench")?;
+    ensure!(status.success(), "bench {bench} ended with {status}");
+    Ok(())
+}

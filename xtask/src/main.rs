@@ -1,0 +1,96 @@
+//! The project's own chores, started as `cargo xtask CHORE`.
+//!
+//! One module for each chore, one variant of [`Command`] that starts it. Chores print what they say
+//! on stderr, and the result of a measurement on stdout; the exit code is 0 when all is well and 1
+//! otherwise. Nothing here is part of the product.
+
+mod bench;
+mod campaign;
+mod ci;
+mod guest;
+mod layers;
+mod product;
+mod schema;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The project's own chores.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// A chore.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run everything that continuous integration runs
+    Ci,
+    /// Build the program that runs inside the virtual machines, as a static file
+    Guest,
+    /// Check that every crate depends only on what its layer allows
+    LintLayers,
+    /// Write the JSON Schemas in docs/schema anew from the types
+    Schema,
+    /// Measure a promise of the product, and say whether it is met
+    Bench {
+        /// Which
+        #[arg(value_enum)]
+        name: bench::Bench,
+    },
+    /// Put the product through many trials, which can be stopped and resumed
+    #[command(subcommand)]
+    Campaign(campaign::Campaign),
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().command {
+        Command::Ci => ci::run(),
+        Command::Guest => guest::run(),
+        Command::LintLayers => layers::run(),
+        Command::Schema => schema::run(),
+        Command::Bench { name } => bench::run(name),
+        Command::Campaign(campaign) => campaign::run(&campaign),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The workspace as cargo describes it: its crates with their direct dependencies.
+///
+/// # Errors
+///
+/// When cargo cannot be started, or finds no workspace around the current directory.
+fn workspace() -> anyhow::Result<cargo_metadata::Metadata> {
+    use anyhow::Context;
+
+    cargo_metadata::MetadataCommand::new()
+        .no_deps()
+        .exec()
+        .context("cannot read the workspace with cargo metadata")
+}
+
+/// The cargo that started us, or the one on the search path.
+fn cargo() -> std::process::Command {
+    std::process::Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+/// Prints the result of a measurement: all that goes to stdout.
+///
+/// # Errors
+///
+/// When nobody reads it.
+fn put_out(line: &str) -> anyhow::Result<()> {
+    use anyhow::Context;
+    use std::io::Write;
+
+    writeln!(std::io::stdout(), "{line}").context("cannot write the result")
+}
