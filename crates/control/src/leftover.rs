@@ -8,7 +8,7 @@
 
 use rustix::fs::{FlockOperation, flock};
 use std::fs::{self, File};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// How the directory of a machine that is being made is called, up to its id.
@@ -17,11 +17,16 @@ pub(crate) const UNFINISHED: &str = "unfinished-";
 /// How the directory of images that are being stored is called, up to its run.
 pub(crate) const EXPORT: &str = "export-";
 
-/// A shared lock, held while a directory is in use.
+/// A shared lock, held while a directory is in use. What was removed, or replaced, between opening
+/// and locking is not there.
 pub(crate) fn lock(directory: &Path) -> std::io::Result<File> {
     let lock = File::open(directory)?;
     flock(&lock, FlockOperation::NonBlockingLockShared)?;
-    Ok(lock)
+    if lock.metadata()?.ino() == fs::metadata(directory)?.ino() {
+        Ok(lock)
+    } else {
+        Err(std::io::ErrorKind::NotFound.into())
+    }
 }
 
 /// Makes a private directory and locks it, out of the reach of a sweep in between.

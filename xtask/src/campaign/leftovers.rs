@@ -106,6 +106,9 @@ fn emulators(run_root: &Path) -> Vec<(u32, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use anyhow::Context;
+    use std::io::Read;
+    use std::process::{Command, Stdio};
 
     #[test]
     fn what_belongs_to_an_instance_at_work_is_left_out() {
@@ -128,10 +131,15 @@ mod tests {
     #[test]
     fn a_process_is_found_by_its_command_line() -> anyhow::Result<()> {
         let name = format!("/nowhere/xtask-leftovers-{}", std::process::id());
-        let mut child = std::process::Command::new("sh")
-            .args(["-c", "read line", &name])
-            .stdin(std::process::Stdio::piped())
+        let mut child = Command::new("sh")
+            .args(["-c", "echo started; read line", &name])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
             .spawn()?;
+        // A process has the command line of its parent until its program was loaded.
+        let mut said = [0; b"started".len()];
+        let output = child.stdout.as_mut().context("it has no output")?;
+        output.read_exact(&mut said)?;
         let found = emulators(Path::new(&name));
         child.kill()?;
         child.wait()?;

@@ -172,7 +172,8 @@ impl MachineCache {
         })
     }
 
-    /// Puts a new machine in its place and loads it.
+    /// Puts a new machine in its place and loads it. Where another run was quicker, its machine is
+    /// as good, and may be in use: it stays, and ours goes.
     pub(super) fn keep(
         &self,
         mut unfinished: Unfinished,
@@ -181,16 +182,19 @@ impl MachineCache {
     ) -> Result<Loaded, ControlError> {
         describe(&unfinished)?;
         let directory = self.path.join(&identity.key);
-        let renamed = fs::rename(&unfinished.directory, &directory).or_else(|_| {
-            // What stands there could not be loaded, or another run was quicker.
-            fs::remove_dir_all(&directory)?;
-            fs::rename(&unfinished.directory, &directory)
-        });
-        renamed.map_err(ControlError::file("place", &directory))?;
-        unfinished.lock = None;
-        load(&directory, spec).map_err(|reason| ControlError::NotReady {
+        let place = || fs::rename(&unfinished.directory, &directory);
+        if place().is_err() {
+            if let Ok(loaded) = load(&directory, spec) {
+                return Ok(loaded);
+            }
+            remove_unused(&directory);
+            place().map_err(ControlError::file("place", &directory))?;
+        }
+        let loaded = load(&directory, spec).map_err(|reason| ControlError::NotReady {
             detail: format!("the saved machine cannot be loaded: {reason}"),
-        })
+        });
+        unfinished.lock = None;
+        loaded
     }
 
     /// Removes what a killed instance left unfinished, and the oldest beyond the limit.
@@ -330,4 +334,86 @@ fn read_sparse(path: &Path, length: u64) -> std::io::Result<(Vec<u8>, String)> {
     }
     hasher.update(&numbers);
     Ok((content, hasher.finalize().to_hex().to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use computation::isa::Class;
+    use computation::job::{MAILBOX_PAGES, PROTOCOL, Symbols};
+    use hypervisor::{Accelerator, Channel, Signal};
+    use model::{GuestPhysicalAddress, GuestVirtualAddress};
+    use std::os::unix::fs::MetadataExt;
+
+    const MEMORY_BYTES: u64 = 2 * PAGE_BYTES as u64;
+
+    fn spec() -> MachineSpec {
+        MachineSpec {
+            memory_bytes: MEMORY_BYTES,
+            cpu_model: "max".to_owned(),
+            accelerator: Accelerator::Tcg,
+            deterministic: true,
+            kernel: PathBuf::from("kernel"),
+            initramfs: Vec::new(),
+            kernel_arguments: String::new(),
+            signal: Signal::Port,
+            channel: Channel::DebugConsole,
+        }
+    }
+
+    fn identity() -> Identity {
+        Identity {
+            key: "0123".to_owned(),
+            kernel_digest: String::new(),
+            guest_digest: String::new(),
+        }
+    }
+
+    /// A machine whose memory is full of one byte, and the inode of that memory.
+    fn made(cache: &MachineCache, byte: u8) -> (Unfinished, u64) {
+        let unfinished = cache.begin().unwrap();
+        let memory = vec![byte; usize::try_from(MEMORY_BYTES).unwrap()];
+        unfinished.write("memory", &memory).unwrap();
+        unfinished.write("device", b"device").unwrap();
+        unfinished.write("symbols", b"").unwrap();
+        let hello = Hello {
+            protocol: PROTOCOL,
+            program_version: String::new(),
+            kernel_release: String::new(),
+            isa_class: Class::Any,
+            features: Vec::new(),
+            mailbox: [GuestPhysicalAddress(0); MAILBOX_PAGES],
+            waypoints: [GuestVirtualAddress(0); 2],
+            symbols: Symbols::default(),
+        };
+        unfinished.write_hello(&hello).unwrap();
+        let memory = unfinished.directory().join("memory");
+        (unfinished, fs::metadata(memory).unwrap().ino())
+    }
+
+    #[test]
+    fn a_machine_in_use_stays_where_another_comes_later() {
+        let place = tempfile::tempdir().unwrap();
+        let cache = MachineCache::open(place.path()).unwrap();
+        let ((first, inode), (second, _)) = (made(&cache, 1), made(&cache, 2));
+        let first = cache.keep(first, &identity(), &spec()).unwrap();
+        let second = cache.keep(second, &identity(), &spec()).unwrap();
+        assert_eq!((first.base[0], second.base[0]), (1, 1));
+        assert_eq!(fs::metadata(&first.snapshot.memory).unwrap().ino(), inode);
+        assert_eq!(fs::read_dir(place.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_machine_that_is_broken_is_replaced() {
+        let place = tempfile::tempdir().unwrap();
+        let cache = MachineCache::open(place.path()).unwrap();
+        let (broken, _) = made(&cache, 1);
+        let broken = cache.keep(broken, &identity(), &spec()).unwrap();
+        fs::write(&broken.snapshot.device, b"another").unwrap();
+        drop(broken);
+        assert!(cache.load(&identity(), &spec()).is_none());
+        let (sound, _) = made(&cache, 2);
+        let sound = cache.keep(sound, &identity(), &spec()).unwrap();
+        assert_eq!(sound.base[0], 2);
+    }
 }
