@@ -1,58 +1,168 @@
-//! Puts one planned fault into a stopped replica.
+//! Puts the planned faults into a replica: in its machine while it stands at a mark, and in what it
+//! told once it has ended.
+//!
+//! ```text
+//!  first mark ─► site chosen, fault done ──later marks──► stuck: done again
+//!                     └─ lost write, stale page: memory kept ──next mark──► put back
+//! ```
 //!
 //! Memory is written through the debugger, never around it: a translator keeps translations of
 //! code, and only the debugger's write takes effect on them. What was written is read back.
 
+mod memory;
+mod told;
+
+pub(crate) use told::distort;
+
 use crate::error::ControlError;
-use crate::injection::{FaultPart, PlannedInjection, RamWhere};
+use crate::injection::{FaultMode, FaultPart, PlannedInjection, RamWhere};
 use crate::machine::PreparedMachine;
-use hypervisor::Domain;
-use model::{Fate, GuestPhysicalAddress, InjectionRecord, PAGE_BYTES, ReplicaIndex};
+use computation::job::Mark;
+use hypervisor::{ChangedPages, Domain};
+use model::{Fate, GuestPhysicalAddress, InjectionRecord, ReplicaIndex};
 
-/// Addresses of the PC's devices and ROMs between conventional and extended memory: what is
-/// written there does not reach the memory behind it.
-const DEVICE_HOLE: std::ops::Range<u64> = 0xa_0000..0x10_0000;
+/// One planned fault of one replica, and how far it has come.
+#[derive(Debug)]
+pub(crate) struct Fault<'a> {
+    pub(crate) planned: &'a PlannedInjection,
+    pub(crate) record: InjectionRecord,
+    site: Option<Site>,
+}
 
-const PAGE: u64 = PAGE_BYTES as u64;
+/// What a fault that takes more than one mark remembers.
+#[derive(Debug)]
+enum Site {
+    /// The byte whose bit is stuck.
+    Byte(GuestPhysicalAddress),
+    /// Memory as it was at the first mark.
+    Before(ChangedPages),
+}
 
-/// Injects and says what was done. Its fate is settled after the comparison.
-pub(crate) async fn inject(
-    domain: &mut dyn Domain,
-    planned: &PlannedInjection,
-    machine: &PreparedMachine,
-) -> Result<InjectionRecord, ControlError> {
-    let mut record = InjectionRecord {
-        replica: ReplicaIndex(planned.replica),
-        part: planned.injection.part_name().to_owned(),
-        address: None,
-        register: None,
-        bit: None,
-        before: None,
-        after: None,
-        when: planned.injection.when.to_string(),
-        fate: Fate::Masked,
-    };
-    match &planned.injection.part {
-        FaultPart::Hang => domain.hang().await?,
-        FaultPart::Register(name) => {
-            let bit = planned.bit(width(domain, name).await?);
-            let (before, after) = domain.flip_register(name, bit).await?;
-            record.register = Some(name.clone());
-            record.bit = Some(bit);
-            record.before = Some(before);
-            record.after = Some(after);
-        }
-        FaultPart::Ram(place) => {
-            let address = locate(domain, planned, *place, machine)?;
-            let bit = planned.bit(8);
-            let (before, after) = flip(domain, address, bit).await?;
-            record.address = Some(address);
-            record.bit = Some(bit);
-            record.before = Some(format!("{before:02x}"));
-            record.after = Some(format!("{after:02x}"));
+impl<'a> Fault<'a> {
+    /// A fault that nothing was done of yet.
+    pub(crate) fn new(planned: &'a PlannedInjection) -> Self {
+        let injection = &planned.injection;
+        Self {
+            planned,
+            record: InjectionRecord {
+                replica: ReplicaIndex(planned.replica),
+                part: injection.part.name().to_owned(),
+                mode: injection.mode.name().to_owned(),
+                address: None,
+                register: None,
+                name: None,
+                bit: None,
+                before: None,
+                after: None,
+                when: injection.when.to_string(),
+                times: 0,
+                fate: Fate::Masked,
+            },
+            site: None,
         }
     }
-    Ok(record)
+
+    /// Does what is due at a mark. Its fate is settled after the comparison.
+    pub(crate) async fn visit(
+        &mut self,
+        domain: &mut dyn Domain,
+        machine: &PreparedMachine,
+        mark: Mark,
+    ) -> Result<(), ControlError> {
+        if !self.planned.marks.contains(&mark) {
+            return Ok(());
+        }
+        match &self.planned.injection.part {
+            // What was told is distorted when all has been told.
+            FaultPart::Log(_) | FaultPart::Metric(_) => Ok(()),
+            FaultPart::Hang => {
+                self.record.times = 1;
+                Ok(domain.hang().await?)
+            }
+            FaultPart::Register(name) => self.register(domain, name).await,
+            FaultPart::Ram(place) if self.planned.injection.mode.puts_back() => {
+                self.put_back(domain, *place, machine).await
+            }
+            FaultPart::Ram(place) => self.byte(domain, *place, machine).await,
+        }
+    }
+
+    /// Flips a bit of a register, or forces it.
+    async fn register(&mut self, domain: &mut dyn Domain, name: &str) -> Result<(), ControlError> {
+        let bit = self.planned.bit(width(domain, name).await?);
+        let (before, mut after) = domain.flip_register(name, bit).await?;
+        if let FaultMode::Stuck(value) = self.planned.injection.mode
+            && bit_of(&before, bit) == value
+        {
+            // It has its value already: as it was.
+            (_, after) = domain.flip_register(name, bit).await?;
+        }
+        self.record.register = Some(name.to_owned());
+        self.record.bit = Some(bit);
+        self.done(before, after);
+        Ok(())
+    }
+
+    /// Flips a bit of a byte of memory, or forces it.
+    async fn byte(
+        &mut self,
+        domain: &mut dyn Domain,
+        place: RamWhere,
+        machine: &PreparedMachine,
+    ) -> Result<(), ControlError> {
+        let address = match self.site {
+            Some(Site::Byte(address)) => address,
+            _ => memory::locate(domain, self.planned, place, machine)?,
+        };
+        self.site = Some(Site::Byte(address));
+        let bit = self.planned.bit(8);
+        let mask = 1_u8.checked_shl(bit).unwrap_or(0);
+        let mut byte = [0];
+        domain.read_memory(address, &mut byte)?;
+        let before = byte[0];
+        let after = match self.planned.injection.mode {
+            FaultMode::Stuck(true) => before | mask,
+            FaultMode::Stuck(false) => before & !mask,
+            _ => before ^ mask,
+        };
+        if after != before {
+            memory::write(domain, address, &[after]).await?;
+        }
+        self.record.address = Some(address);
+        self.record.bit = Some(bit);
+        self.done(format!("{before:02x}"), format!("{after:02x}"));
+        Ok(())
+    }
+
+    /// Keeps memory at the first mark; at the next puts a part of it back that was written between.
+    async fn put_back(
+        &mut self,
+        domain: &mut dyn Domain,
+        place: RamWhere,
+        machine: &PreparedMachine,
+    ) -> Result<(), ControlError> {
+        let Some(Site::Before(before)) = self.site.take() else {
+            let before = memory::keep(domain, self.planned, place, machine)?;
+            self.site = Some(Site::Before(before));
+            return Ok(());
+        };
+        let lost = memory::written_since(domain, self.planned, &before)?;
+        memory::write(domain, lost.address, &lost.before).await?;
+        self.record.address = Some(lost.address);
+        let digest = |bytes: &[u8]| blake3::hash(bytes).to_hex().chars().take(16).collect();
+        self.done(digest(&lost.written), digest(&lost.before));
+        Ok(())
+    }
+
+    /// Notes one visit, with what it changed first.
+    fn done(&mut self, before: String, after: String) {
+        let changed = before != after;
+        if self.record.before.is_none() || (changed && self.record.times == 0) {
+            self.record.before = Some(before);
+            self.record.after = Some(after);
+        }
+        self.record.times += u32::from(changed);
+    }
 }
 
 async fn width(domain: &mut dyn Domain, name: &str) -> Result<u32, ControlError> {
@@ -62,78 +172,11 @@ async fn width(domain: &mut dyn Domain, name: &str) -> Result<u32, ControlError>
     Ok(found.map_or(1, |(_, bits)| *bits))
 }
 
-/// The byte that a fault falls on.
-fn locate(
-    domain: &mut dyn Domain,
-    planned: &PlannedInjection,
-    place: RamWhere,
-    machine: &PreparedMachine,
-) -> Result<GuestPhysicalAddress, ControlError> {
-    let failed = |detail: &str| ControlError::InjectionFailed {
-        what: format!("into ram at {}", planned.injection.when),
-        detail: detail.to_owned(),
-    };
-    let memory_bytes = machine.spec.memory_bytes;
-    let address = match place {
-        RamWhere::Address(address) => address,
-        RamWhere::Live => {
-            let pages = domain.changed_page_numbers()?;
-            let drawn = usize::try_from(planned.draw_place(pages.len() as u64)).unwrap_or(0);
-            let page = pages
-                .get(drawn)
-                .ok_or_else(|| failed("no page has changed since the snapshot"))?;
-            page * PAGE + planned.draw_offset()
-        }
-        RamWhere::Text => {
-            let range = machine
-                .symbols
-                .as_ref()
-                .and_then(introspection::KernelMap::text_range)
-                .ok_or_else(|| failed("the guest gave no symbols, so its code cannot be found"))?;
-            range.start + planned.draw_place(range.end - range.start)
-        }
-        RamWhere::Any => {
-            outside_hole(planned.draw_place(memory_bytes / PAGE)) * PAGE + planned.draw_offset()
-        }
-    };
-    if DEVICE_HOLE.contains(&address) {
-        return Err(failed(&format!(
-            "{address:#x} belongs to devices and ROMs, not to memory"
-        )));
-    }
-    Ok(GuestPhysicalAddress(address))
-}
-
-/// A page number outside the device hole: those inside fall on the pages that follow it.
-fn outside_hole(page: u64) -> u64 {
-    let hole = DEVICE_HOLE.start / PAGE..DEVICE_HOLE.end / PAGE;
-    if hole.contains(&page) {
-        page + (hole.end - hole.start)
-    } else {
-        page
-    }
-}
-
-/// Flips one bit of a byte and sees that it holds.
-async fn flip(
-    domain: &mut dyn Domain,
-    address: GuestPhysicalAddress,
-    bit: u32,
-) -> Result<(u8, u8), ControlError> {
-    let mut byte = [0];
-    domain.read_memory(address, &mut byte)?;
-    let before = byte[0];
-    let after = before ^ 1_u8.checked_shl(bit).unwrap_or(0);
-    domain.patch_memory(address, &[after]).await?;
-    domain.read_memory(address, &mut byte)?;
-    if byte[0] == after {
-        Ok((before, after))
-    } else {
-        Err(ControlError::InjectionFailed {
-            what: format!("bit {bit} of {address}"),
-            detail: format!("{after:02x} was written and {:02x} is read back", byte[0]),
-        })
-    }
+/// A bit of a number in hexadecimal, most significant digit first.
+fn bit_of(hexadecimal: &str, bit: u32) -> bool {
+    let digit = hexadecimal.chars().rev().nth((bit / 4) as usize);
+    let digit = digit.and_then(|digit| digit.to_digit(16)).unwrap_or(0);
+    digit >> (bit % 4) & 1 == 1
 }
 
 #[cfg(test)]
@@ -141,9 +184,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_page_is_drawn_in_the_device_hole() {
-        for page in 0..0x200 {
-            assert!(!DEVICE_HOLE.contains(&(outside_hole(page) * PAGE)));
-        }
+    fn bits_of_registers_are_counted_from_the_right() {
+        let set: Vec<u32> = (0..20).filter(|&bit| bit_of("0801f", bit)).collect();
+        assert_eq!(set, [0, 1, 2, 3, 4, 15]);
+        assert!(!bit_of("ff", 63));
     }
 }

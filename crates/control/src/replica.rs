@@ -12,7 +12,7 @@
 //! for, ends the replica as crashed; a line is text to compare, never a command.
 
 use crate::error::ControlError;
-use crate::inject::inject;
+use crate::inject::{Fault, distort};
 use crate::machine::PreparedMachine;
 use crate::progress::{Progress, ProgressSink};
 use crate::request::{Keep, RunPlan};
@@ -79,8 +79,8 @@ pub(crate) async fn run_replica(
     let before = domain.usage();
     let started = Instant::now();
     context.progress.step(Progress::Running(name));
-    let mut life = Life::default();
-    let outcome = live(domain.as_mut(), context, index, &mut life).await?;
+    let mut life = Life::with(context.plan, index);
+    let outcome = live(domain.as_mut(), context, &mut life).await?;
     let wall = Elapsed::from(started.elapsed());
     let cpu_ns = domain
         .usage()
@@ -99,6 +99,7 @@ pub(crate) async fn run_replica(
     };
     let placement = context.host.placement(cpu);
     let exported = export(domain.as_mut(), context, index).await?;
+    life.distort(&outcome)?;
     let state = capture(domain.as_mut(), &life, outcome.clone()).await?;
     domain.destroy().await;
     drop(slot);
@@ -115,13 +116,13 @@ pub(crate) async fn run_replica(
 
 /// What a replica said and underwent.
 #[derive(Debug, Default)]
-struct Life {
+struct Life<'a> {
     reader: LineReader,
     log: Vec<String>,
     files: FileAssembler,
     metrics: Vec<Metric>,
     result: Option<JobResult>,
-    injections: Vec<InjectionRecord>,
+    faults: Vec<Fault<'a>>,
 }
 
 struct Timing {
@@ -138,7 +139,35 @@ enum Said {
     Nothing,
 }
 
-impl Life {
+impl<'a> Life<'a> {
+    fn with(plan: &'a RunPlan, index: u32) -> Self {
+        let own = plan.injections.iter();
+        let own = own.filter(|planned| planned.replica == index);
+        Self {
+            faults: own.map(Fault::new).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Distorts what was told, where that was ordered; a replica that told no end told nothing whole.
+    fn distort(&mut self, outcome: &Outcome) -> Result<(), ControlError> {
+        if *outcome == Outcome::Ended {
+            for fault in &mut self.faults {
+                distort(fault, &mut self.log, &mut self.metrics)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The faults that something was done of.
+    fn injections(&mut self) -> Vec<InjectionRecord> {
+        let faults = self.faults.drain(..);
+        faults
+            .map(|fault| fault.record)
+            .filter(|record| record.part == "hang" || record.before.is_some())
+            .collect()
+    }
+
     /// Takes lines; the last one that steers says why the guest stopped.
     fn listen(&mut self, bytes: &[u8]) -> Said {
         let mut said = Said::Nothing;
@@ -218,8 +247,7 @@ async fn arm(
 async fn live(
     domain: &mut dyn Domain,
     context: &ReplicaContext<'_>,
-    index: u32,
-    life: &mut Life,
+    life: &mut Life<'_>,
 ) -> Result<Outcome, ControlError> {
     let plan = context.plan;
     let used = Duration::from_nanos(domain.usage().vcpu_cpu.ns());
@@ -246,13 +274,8 @@ async fn live(
                 return Ok(Outcome::Crashed("it stopped without a mark".to_owned()));
             }
         }
-        let due = plan
-            .injections
-            .iter()
-            .filter(|planned| planned.replica == index && planned.injection.when == expected);
-        for planned in due {
-            let record = inject(domain, planned, context.machine).await?;
-            life.injections.push(record);
+        for fault in &mut life.faults {
+            fault.visit(domain, context.machine, expected).await?;
         }
     }
     Ok(Outcome::Ended)
@@ -281,7 +304,7 @@ async fn export(
 
 async fn capture(
     domain: &mut dyn Domain,
-    life: &Life,
+    life: &Life<'_>,
     outcome: Outcome,
 ) -> Result<TerminalState, ControlError> {
     let registers = domain.registers().await?;
@@ -307,7 +330,7 @@ async fn capture(
 fn assemble(
     index: ReplicaIndex,
     mut state: TerminalState,
-    life: Life,
+    mut life: Life<'_>,
     (placement, timing): (Placement, Timing),
     exported: Option<Exported>,
     deterministic: bool,
@@ -335,7 +358,7 @@ fn assemble(
             state: None,
         },
         state,
-        injections: life.injections,
+        injections: life.injections(),
         exported,
         dropped_bytes: life.reader.loss().dropped_bytes,
     }
@@ -359,7 +382,7 @@ fn instructions(result: &JobResult, stop_ticks: u64) -> InstructionCount {
 }
 
 fn metrics(
-    life: &Life,
+    life: &Life<'_>,
     timing: &Timing,
     instructions: Option<InstructionCount>,
     deterministic: bool,

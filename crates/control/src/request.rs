@@ -90,7 +90,7 @@ impl RunRequest {
         self.check()?;
         let budget_s = self.budget_s.unwrap_or(self.computation.default_budget_s);
         let steps = computation::steps_for(self.computation, budget_s, TCG_INSTRUCTIONS_PER_S);
-        let injections = plan(&self.injections, self.seed, self.replicas)?;
+        let injections = plan(&self.injections, self.seed, self.replicas, steps)?;
         let stops = stops(&injections, steps)?;
         let host_cpus = if host_cpus.is_empty() {
             &[0]
@@ -155,15 +155,14 @@ impl RunRequest {
 /// The marks of all injections, in the order in which a replica passes them.
 fn stops(injections: &[PlannedInjection], steps: u64) -> Result<Vec<Mark>, ControlError> {
     let mut stops: Vec<Mark> = Vec::new();
-    for planned in injections {
-        let mark = planned.injection.when;
+    for mark in injections.iter().flat_map(|planned| &planned.marks) {
         if mark.at(steps) > steps {
             return Err(ControlError::OutOfRange(format!(
                 "mark {mark}: this run has {steps} steps"
             )));
         }
-        if mark != Mark::End && !stops.contains(&mark) {
-            stops.push(mark);
+        if *mark != Mark::End && !stops.contains(mark) {
+            stops.push(*mark);
         }
     }
     stops.sort_by_key(|mark| mark.at(steps));

@@ -150,25 +150,45 @@ pub enum Fate {
     Masked,
 }
 
+/// The mode of faults that were recorded without one.
+fn flip() -> String {
+    "flip".to_owned()
+}
+
+/// How often a fault was done that was recorded without saying so.
+const fn once() -> u32 {
+    1
+}
+
 /// A fault that the user ordered, as a check of the detector.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InjectionRecord {
     /// Which replica got it.
     pub replica: ReplicaIndex,
-    /// The part of the machine: `ram`, `reg`, `hang`.
+    /// The part of the machine: `ram`, `reg`, `log`, `metric`, `hang`.
     pub part: String,
+    /// What it did: `flip`, `stuck-0`, `stuck-1`, `lost-write`, `stale`.
+    #[serde(default = "flip")]
+    pub mode: String,
     /// Guest-physical address of the byte, for RAM.
     pub address: Option<GuestPhysicalAddress>,
     /// The register's name, for a register.
     pub register: Option<String>,
-    /// The bit: of the byte for RAM, of the register for a register.
+    /// The line of the log, as `line N`, or the metric's name.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// The bit: of the byte for RAM, else of the register, character or figure.
     pub bit: Option<u32>,
-    /// The byte or register before, in hexadecimal.
+    /// What was there before: byte, register or figure in hexadecimal, a line as it is, and of a
+    /// lost write or a stale page the first 16 digits of the BLAKE3 digest.
     pub before: Option<String>,
-    /// The byte or register after, in hexadecimal.
+    /// What was there after, in the same form.
     pub after: Option<String>,
-    /// The mark of the computation at which it was done.
+    /// The mark of the computation at which it was first done.
     pub when: String,
+    /// How often it changed something: a stuck bit may have had its value at some marks already.
+    #[serde(default = "once")]
+    pub times: u32,
     /// What became of it.
     pub fate: Fate,
 }

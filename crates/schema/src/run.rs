@@ -140,20 +140,29 @@ pub struct InjectionDocument {
     /// Which replica got it.
     pub replica: u32,
     /// The part of the machine.
-    #[schemars(extend("examples" = ["ram", "reg", "hang"]))]
+    #[schemars(extend("examples" = ["ram", "reg", "log", "metric", "hang"]))]
     pub part: String,
+    /// What it did.
+    #[schemars(extend("examples" = ["flip", "stuck-0", "stuck-1", "lost-write", "stale"]))]
+    pub mode: String,
     /// The guest-physical address of the byte, for memory.
     #[schemars(extend("examples" = ["0x1ff008"]))]
     pub address: Option<String>,
     /// The register's name, for a register.
     pub register: Option<String>,
-    /// The bit: of the byte for memory, of the register for a register.
+    /// The line of the log, or the metric's name.
+    #[schemars(extend("examples" = ["line 2", "page_faults"]))]
+    pub name: Option<String>,
+    /// The bit: of the byte for memory, else of the register, character or figure.
     pub bit: Option<u32>,
-    /// The byte or register before, in hexadecimal.
+    /// What was there before: byte, register or figure in hexadecimal, a line as it is, and of a
+    /// lost write or a stale page the first 16 digits of the BLAKE3 digest.
     pub before: Option<String>,
-    /// The byte or register after, in hexadecimal.
+    /// What was there after, in the same form.
     pub after: Option<String>,
-    /// The mark of the computation at which it was done.
+    /// How often it changed something.
+    pub times: u32,
+    /// The mark of the computation at which it was first done.
     #[schemars(extend("examples" = ["start", "half", "end", "step:1000"]))]
     pub when: String,
     /// What became of it: `masked` where the terminal states are equal.
@@ -345,11 +354,14 @@ impl From<&InjectionRecord> for InjectionDocument {
         Self {
             replica: injection.replica.0,
             part: injection.part.clone(),
+            mode: injection.mode.clone(),
             address: injection.address.map(|address| address.to_string()),
             register: injection.register.clone(),
+            name: injection.name.clone(),
             bit: injection.bit,
             before: injection.before.clone(),
             after: injection.after.clone(),
+            times: injection.times,
             when: injection.when.clone(),
             fate: format::fate(injection.fate).to_owned(),
         }

@@ -73,12 +73,15 @@ fn injection() -> InjectionRecord {
     InjectionRecord {
         replica: ReplicaIndex(2),
         part: "ram".to_owned(),
+        mode: "flip".to_owned(),
         address: Some(GuestPhysicalAddress(0x1000)),
         register: None,
+        name: None,
         bit: Some(3),
         before: Some("00".to_owned()),
         after: Some("08".to_owned()),
         when: "half".to_owned(),
+        times: 1,
         fate: Fate::Live,
     }
 }

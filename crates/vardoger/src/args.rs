@@ -187,7 +187,8 @@ pub(crate) struct StartArgs {
     /// CPU time after which a machine counts as hung
     #[arg(long, value_parser = parse_duration)]
     pub(crate) timeout: Option<Duration>,
-    /// Check the detector: PART[=WHERE][:BIT][@WHEN][,replica=K], such as ram=live, reg=rax, hang
+    /// Check the detector: PART[=WHERE][:BIT][@WHEN][,replica=K][,mode=M], such as ram=live,
+    /// reg=rax, log, hang, ram,mode=stale
     #[arg(long, value_name = "FAULT")]
     pub(crate) inject: Vec<String>,
     /// Evidence that stays in the store

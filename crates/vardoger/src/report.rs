@@ -7,7 +7,7 @@ mod section;
 
 use anstyle::{AnsiColor, Style};
 use model::{
-    Deviation, Difference, Fate, GuestPhysicalAddress, InjectionRecord, Locus, Outcome,
+    Deviation, Difference, Fate, GuestPhysicalAddress, InjectionRecord, Locus, Outcome, Part,
     ReplicaRecord, Run, Verdict,
 };
 pub(crate) use number::{bytes, count};
@@ -154,6 +154,12 @@ fn extent(deviation: &Deviation) -> String {
     part(deviation.differing_pages, "page", "pages");
     part(deviation.differing_registers, "register", "registers");
     part(deviation.differing_lines, "log line", "log lines");
+    let listed = |part| {
+        let differences = deviation.differences.iter();
+        differences.filter(|one| one.part == part).count() as u64
+    };
+    part(listed(Part::File), "file", "files");
+    part(listed(Part::Metric), "metric", "metrics");
     if parts.is_empty() {
         "how it ended".to_owned()
     } else {
@@ -231,8 +237,14 @@ fn injected(injection: &InjectionRecord) -> String {
     if let Some(address) = injection.address {
         text.push_str(&format!(" {address}"));
     }
+    if let Some(name) = &injection.name {
+        text.push_str(&format!(" {name}"));
+    }
     if let Some(bit) = injection.bit {
         text.push_str(&format!(" bit {bit}"));
+    }
+    if injection.mode != "flip" {
+        text.push_str(&format!(" {}", injection.mode));
     }
     if let (Some(before), Some(after)) = (&injection.before, &injection.after) {
         text.push_str(&format!(" ({before} → {after})"));

@@ -1,4 +1,5 @@
-//! The detector against the truth: one flipped bit of live memory in one of five machines.
+//! The detector against the truth: faults of every kind in one of five machines, above all one
+//! flipped bit of live memory.
 //!
 //! The truth is a plain comparison of the images and registers that QEMU itself wrote, in
 //! `support::images`; nothing of the product takes part in it.
@@ -37,6 +38,69 @@ fn a_flipped_bit_that_leaves_no_trace_is_masked() {
     // At a mark the guest is about to overwrite this register.
     let run = check(&World::new(), "reg=rax");
     assert_eq!(run["injections"][0]["fate"], "masked");
+}
+
+#[test]
+fn faults_that_last_are_found_as_they_are() {
+    let world = World::new();
+    let orders = [
+        ("ram@start,mode=stuck-1 --seed 3", "stuck-1"),
+        ("reg=rbx,mode=stuck-0 --seed 1", "stuck-0"),
+        ("ram@start,mode=lost-write --seed 3", "lost-write"),
+        ("ram,mode=stale --seed 3", "stale"),
+    ];
+    let mut live = 0;
+    for (order, mode) in orders {
+        let run = check(&world, order);
+        let injection = &run["injections"][0];
+        assert_eq!(injection["mode"], mode);
+        live += usize::from(injection["fate"] == "live");
+        if mode == "lost-write" || mode == "stale" {
+            assert_eq!(injection["times"], 1, "{order}");
+        }
+        world.forget_runs();
+    }
+    // What a machine wrote and lost shows; a stuck bit may have had its value all along.
+    assert!(live >= 2, "{live} of {} are live", orders.len());
+}
+
+#[test]
+fn faults_in_what_was_told_are_found_where_they_are() {
+    let world = World::new();
+    for (order, part, name) in [
+        ("log=2", "log", "line 2"),
+        ("metric=hashed_bytes", "metric", "hashed_bytes"),
+    ] {
+        let ended = world.run(&format!(
+            "run start sha256 -n 5 --json --keep all --budget 50ms --jobs 2 --inject {order},replica=3"
+        ));
+        let run = ended.data();
+        assert_eq!(ended.code, Some(3), "{order}: {}", run["reason"]);
+        assert!(Truth::of_run(&world.store(), &run).is_uniform(), "{order}");
+        assert_eq!(run["injections"][0]["name"], name);
+        let deviation = &run["deviations"][0];
+        assert_eq!(deviation["replica"], 3);
+        assert_eq!(deviation["differences_total"], 1);
+        assert_eq!(deviation["differences"][0]["part"], part);
+        assert_eq!(deviation["differences"][0]["name"], name);
+        world.forget_runs();
+    }
+}
+
+#[test]
+fn faults_in_several_machines_are_told_apart() {
+    let world = World::new();
+    let ended = world.run(
+        "run start sha256 -n 5 --json --budget 50ms --jobs 2 --inject ram=any@end,replica=1 \
+         --inject reg=rax@end,replica=4",
+    );
+    let run = ended.data();
+    assert_eq!(ended.code, Some(3), "{}", run["reason"]);
+    let deviations = run["deviations"].as_array().unwrap();
+    let who: Vec<_> = deviations.iter().map(|one| &one["replica"]).collect();
+    assert_eq!(who, [1, 4]);
+    assert_eq!(deviations[0]["differing_words"], 1);
+    assert_eq!(deviations[1]["differing_registers"], 1);
 }
 
 /// Runs with a fault and holds all that is said about it against the truth.

@@ -1,0 +1,311 @@
+//! The text of an order: `PART[=WHERE][:BIT][@WHEN][,replica=K][,mode=MODE]`.
+
+use crate::injection::{FaultMode, FaultPart, Injection, MAX_INJECTIONS, RamWhere};
+use computation::job::Mark;
+
+/// Why an order cannot be understood.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InjectionError {
+    /// The part is not one that exists.
+    #[error("unknown part {0:?}: it is ram, reg, log, metric or hang")]
+    UnknownPart(String),
+    /// The part exists in the grammar and cannot be injected into.
+    #[error(
+        "faults in {0:?} cannot be injected: machines have no disk; ram, reg, log, metric and hang can be"
+    )]
+    NotYet(String),
+    /// The place within the part is none.
+    #[error("{0:?} is no place in memory: it is live, text, any or an address such as 0x1f0000")]
+    UnknownPlace(String),
+    /// A register is named by its name.
+    #[error("reg needs the name of a register, such as reg=rax")]
+    NoRegister,
+    /// A line of the log is named by its number.
+    #[error("{0:?} is no line of a log: lines are counted from 1, such as log=2")]
+    BadLine(String),
+    /// A hang has no place and no bit.
+    #[error("hang takes neither a place nor a bit")]
+    HangTakesNothing,
+    /// The bit is no number, or too large for the part.
+    #[error(
+        "{0:?} is no bit: a byte of memory has bits 0 to 7, a character of a log 0 to 6, \
+         a metric 0 to 51, a register 0 to 511"
+    )]
+    BadBit(String),
+    /// Whole lines and pages have no bit to choose.
+    #[error("mode={0} takes no bit: a line of 64 bytes or a page is put back as it was")]
+    ModeTakesNoBit(FaultMode),
+    /// The mark is none of the computation's.
+    #[error("{0:?} is no mark: it is start, half, end or step:K")]
+    BadMark(String),
+    /// Logs and metrics are complete only at the end.
+    #[error("{0} is told until the end: its faults take only @end")]
+    OnlyAtEnd(&'static str),
+    /// What a machine wrote since a mark is lost, and after the end it writes nothing.
+    #[error("mode={0} needs a mark before the end: what is written after it is lost")]
+    NothingAfterEnd(FaultMode),
+    /// Something that only wall-clock time can say.
+    #[error("@time is not repeatable and is not supported: use start, half, end or step:K")]
+    TimeNotYet,
+    /// An option after a comma is unknown.
+    #[error(
+        "unknown option {0:?}: it is replica=K, or mode=flip, stuck-0, stuck-1, lost-write or stale"
+    )]
+    UnknownOption(String),
+    /// The mode means nothing in this part.
+    #[error(
+        "mode={mode} means nothing for {part}: stuck bits are of ram and reg, lost writes and stale pages of ram"
+    )]
+    ModeOfPart {
+        /// The mode.
+        mode: FaultMode,
+        /// The part.
+        part: &'static str,
+    },
+    /// The replica does not exist.
+    #[error("there is no replica {replica}: this run has replicas 0 to {}", .replicas.saturating_sub(1))]
+    NoSuchReplica {
+        /// What was asked for.
+        replica: u32,
+        /// How many there are.
+        replicas: u32,
+    },
+    /// More faults than one run takes.
+    #[error("a run takes at most {MAX_INJECTIONS} injections")]
+    TooMany,
+}
+
+/// Reads an order.
+pub(super) fn parse(text: &str) -> Result<Injection, InjectionError> {
+    let mut options = text.split(',');
+    let head = options.next().unwrap_or_default();
+    let (head, when) = match head.split_once('@') {
+        Some((head, when)) => (head, Some(parse_mark(when)?)),
+        None => (head, None),
+    };
+    let (place, bit) = split_bit(head)?;
+    let (part, place) = match place.split_once('=') {
+        Some((part, place)) => (part, Some(place)),
+        None => (place, None),
+    };
+    let part = parse_part(part, place)?;
+    let (replica, mode) = parse_options(options)?;
+    let injection = Injection {
+        when: when.unwrap_or(part.usual_mark()),
+        part,
+        bit,
+        replica,
+        mode,
+    };
+    check(&injection)?;
+    Ok(injection)
+}
+
+/// Refuses what makes no sense together.
+fn check(injection: &Injection) -> Result<(), InjectionError> {
+    let Injection {
+        part, mode, bit, ..
+    } = injection;
+    let widest = match part {
+        FaultPart::Ram(_) => 7,
+        FaultPart::Register(_) => 511,
+        FaultPart::Log(_) => 6,
+        FaultPart::Metric(_) => 51,
+        FaultPart::Hang if bit.is_some() => return Err(InjectionError::HangTakesNothing),
+        FaultPart::Hang => 0,
+    };
+    if let Some(bit) = bit.filter(|&bit| bit > widest) {
+        return Err(InjectionError::BadBit(bit.to_string()));
+    }
+    let possible = match mode {
+        FaultMode::Flip => true,
+        FaultMode::Stuck(_) => matches!(part, FaultPart::Ram(_) | FaultPart::Register(_)),
+        FaultMode::LostWrite | FaultMode::Stale => matches!(part, FaultPart::Ram(_)),
+    };
+    if !possible {
+        let (mode, part) = (*mode, part.name());
+        return Err(InjectionError::ModeOfPart { mode, part });
+    }
+    if mode.puts_back() && bit.is_some() {
+        return Err(InjectionError::ModeTakesNoBit(*mode));
+    }
+    match part {
+        _ if mode.puts_back() && injection.when == Mark::End => {
+            Err(InjectionError::NothingAfterEnd(*mode))
+        }
+        FaultPart::Log(_) | FaultPart::Metric(_) if injection.when != Mark::End => {
+            Err(InjectionError::OnlyAtEnd(part.name()))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn split_bit(head: &str) -> Result<(&str, Option<u32>), InjectionError> {
+    match head.split_once(':') {
+        None => Ok((head, None)),
+        Some((place, bit)) => match bit.parse() {
+            Ok(number) => Ok((place, Some(number))),
+            Err(_) => Err(InjectionError::BadBit(bit.to_owned())),
+        },
+    }
+}
+
+fn parse_mark(text: &str) -> Result<Mark, InjectionError> {
+    if text.starts_with("time") {
+        return Err(InjectionError::TimeNotYet);
+    }
+    text.parse()
+        .map_err(|_| InjectionError::BadMark(text.to_owned()))
+}
+
+fn parse_part(part: &str, place: Option<&str>) -> Result<FaultPart, InjectionError> {
+    match (part, place) {
+        ("ram", place) => parse_ram(place.unwrap_or("live")).map(FaultPart::Ram),
+        ("reg", Some(name)) if !name.is_empty() => {
+            Ok(FaultPart::Register(name.to_ascii_lowercase()))
+        }
+        ("reg", _) => Err(InjectionError::NoRegister),
+        ("log", None) => Ok(FaultPart::Log(None)),
+        ("log", Some(line)) => match line.parse() {
+            Ok(number) if number > 0 => Ok(FaultPart::Log(Some(number))),
+            _ => Err(InjectionError::BadLine(line.to_owned())),
+        },
+        ("metric", name) => Ok(FaultPart::Metric(name.map(str::to_owned))),
+        ("hang", None) => Ok(FaultPart::Hang),
+        ("hang", Some(_)) => Err(InjectionError::HangTakesNothing),
+        ("disk", _) => Err(InjectionError::NotYet(part.to_owned())),
+        _ => Err(InjectionError::UnknownPart(part.to_owned())),
+    }
+}
+
+fn parse_ram(place: &str) -> Result<RamWhere, InjectionError> {
+    Ok(match place {
+        "live" => RamWhere::Live,
+        "text" => RamWhere::Text,
+        "any" => RamWhere::Any,
+        address => RamWhere::Address(
+            model::address::parse_u64(address)
+                .map_err(|_| InjectionError::UnknownPlace(address.to_owned()))?,
+        ),
+    })
+}
+
+fn parse_options<'a>(
+    options: impl Iterator<Item = &'a str>,
+) -> Result<(Option<u32>, FaultMode), InjectionError> {
+    let (mut replica, mut mode) = (None, FaultMode::Flip);
+    for option in options {
+        let unknown = || InjectionError::UnknownOption(option.to_owned());
+        match option.split_once('=').ok_or_else(unknown)? {
+            ("replica", number) => replica = Some(number.parse().map_err(|_| unknown())?),
+            ("mode", name) => mode = FaultMode::named(name).ok_or_else(unknown)?,
+            _ => return Err(unknown()),
+        }
+    }
+    Ok((replica, mode))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn check(text: &str, expected: Injection) {
+        assert_eq!(parse(text), Ok(expected), "{text}");
+    }
+
+    fn ram(place: RamWhere, when: Mark) -> Injection {
+        Injection {
+            part: FaultPart::Ram(place),
+            bit: None,
+            when,
+            replica: None,
+            mode: FaultMode::Flip,
+        }
+    }
+
+    #[test]
+    fn places_bits_marks_and_replicas_are_read() {
+        check("ram", ram(RamWhere::Live, Mark::Half));
+        check(
+            "ram=0x1f0000:3@start,replica=2",
+            Injection {
+                bit: Some(3),
+                replica: Some(2),
+                ..ram(RamWhere::Address(0x1f_0000), Mark::Start)
+            },
+        );
+        check(
+            "ram=text@step:7,mode=flip",
+            ram(RamWhere::Text, Mark::Step(7)),
+        );
+        check(
+            "reg=RAX:63@end",
+            Injection {
+                part: FaultPart::Register("rax".to_owned()),
+                bit: Some(63),
+                ..ram(RamWhere::Live, Mark::End)
+            },
+        );
+    }
+
+    #[test]
+    fn parts_have_their_usual_marks() {
+        let part = |part, when| Injection {
+            part,
+            ..ram(RamWhere::Live, when)
+        };
+        check("hang", part(FaultPart::Hang, Mark::Half));
+        check("log", part(FaultPart::Log(None), Mark::End));
+        check("log=2@end", part(FaultPart::Log(Some(2)), Mark::End));
+        let name = Some("page_faults".to_owned());
+        check(
+            "metric=page_faults",
+            part(FaultPart::Metric(name), Mark::End),
+        );
+    }
+
+    #[test]
+    fn modes_are_read() {
+        let mode = |mode| Injection {
+            mode,
+            ..ram(RamWhere::Live, Mark::Half)
+        };
+        check("ram,mode=stuck-0", mode(FaultMode::Stuck(false)));
+        check("ram,mode=stuck-1", mode(FaultMode::Stuck(true)));
+        check("ram,mode=lost-write", mode(FaultMode::LostWrite));
+        check("ram,mode=stale", mode(FaultMode::Stale));
+    }
+
+    #[test]
+    fn wrong_orders_say_what_is_right() {
+        let wrong = |text: &str| parse(text).unwrap_err().to_string();
+        assert!(wrong("tape").contains("ram, reg, log"));
+        assert!(wrong("disk").contains("no disk"));
+        assert!(wrong("ram=here").contains("live, text, any"));
+        assert!(wrong("ram:8").contains("0 to 7"));
+        assert!(wrong("metric:52").contains("0 to 51"));
+        assert!(wrong("log:7").contains("0 to 6"));
+        assert!(wrong("log=0").contains("from 1"));
+        assert!(wrong("log@half").contains("only @end"));
+        assert!(wrong("reg").contains("reg=rax"));
+        assert!(wrong("hang:1").contains("neither"));
+        assert!(wrong("ram@noon").contains("half"));
+        assert!(wrong("ram@time:3").contains("not repeatable"));
+        assert!(wrong("ram,mode=wet").contains("stale"));
+        assert!(wrong("hang,mode=stuck-1").contains("means nothing for hang"));
+        assert!(wrong("reg=rax,mode=stale").contains("means nothing for reg"));
+        assert!(wrong("ram@end,mode=stale").contains("before the end"));
+        assert!(wrong("ram:3,mode=lost-write").contains("no bit"));
+        assert!(wrong("ram,colour=red").contains("replica=K"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_order_is_survived(text in "[ -~]{0,60}") {
+            if let Ok(injection) = parse(&text) {
+                prop_assert!(injection.bit.is_none_or(|bit| bit < 512));
+            }
+        }
+    }
+}
