@@ -2,7 +2,8 @@
 //!
 //! # Score
 //! Each severity owns 20 points of the 100, in order. Within them the score rises with the
-//! binary logarithm of the number of differences, and is full at 2^20: all of 8 MiB of memory.
+//! binary logarithm of the number of differences, and is full at 2^20: all of 8 MiB of memory. For
+//! a statistical metric its deviation ÷ baseline stands for the number of differences.
 
 use crate::deviation::Deviant;
 use crate::hint;

@@ -129,7 +129,8 @@ pub(crate) fn finding(report: &MetricReport) -> Option<FindingDraft> {
     Some(FindingDraft {
         kind,
         severity: kind.floor(),
-        score: score_of(kind.floor(), 1),
+        // How many times the limit of chance: whole numbers suffice for its logarithm.
+        score: score_of(kind.floor(), report.score.unwrap_or_default() as u64),
         replica: Some(*replica),
         summary: format!(
             "replica {replica} has {name} {value}, {robust_z:+.1} robust standard deviations from \

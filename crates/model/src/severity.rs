@@ -39,7 +39,8 @@ impl Severity {
     /// The severity of a deviation: the floor of its kind, one step higher when it is wide.
     ///
     /// Wide means at least [`WIDE_MAGNITUDE`] differing words or lines, or at least
-    /// [`WIDE_BREADTH`] differing parts. A metric alone is never raised above low.
+    /// [`WIDE_BREADTH`] differing parts. What is explained stays info, and a metric alone stays low,
+    /// however far they reach.
     #[must_use]
     pub fn of(floor: Self, magnitude: u64, breadth: usize) -> Self {
         let wide = magnitude >= WIDE_MAGNITUDE || breadth >= WIDE_BREADTH;
@@ -72,6 +73,38 @@ impl fmt::Display for Severity {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    const ALL: [Severity; 5] = [
+        Severity::Info,
+        Severity::Low,
+        Severity::Medium,
+        Severity::High,
+        Severity::Critical,
+    ];
+
+    proptest! {
+        #[test]
+        fn more_is_never_less_bad(
+            floor in prop::sample::select(&ALL[..]),
+            (magnitude, more) in (0_u64..2048, 0_u64..2048),
+            (breadth, broader) in (0_usize..8, 0_usize..8),
+        ) {
+            let severity = Severity::of(floor, magnitude, breadth);
+            prop_assert!(severity >= floor && severity <= floor.raised());
+            prop_assert!(Severity::of(floor, magnitude + more, breadth) >= severity);
+            prop_assert!(Severity::of(floor, magnitude, breadth + broader) >= severity);
+            prop_assert!(Severity::of(floor.raised(), magnitude, breadth) >= severity);
+        }
+    }
+
+    #[test]
+    fn an_explained_difference_and_a_metric_stay_what_they_are() {
+        for floor in [Severity::Info, Severity::Low] {
+            assert_eq!(Severity::of(floor, u64::MAX, usize::MAX), floor);
+        }
+        assert!(ALL.is_sorted());
+    }
 
     #[test]
     fn the_floor_holds_and_width_raises_one_step() {

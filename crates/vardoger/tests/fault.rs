@@ -10,6 +10,16 @@ use support::{SHORT, World};
 /// Where a flipped bit at the end is the only difference: nobody writes there.
 const ADDRESS: &str = "0x3000000";
 
+/// Runs with several faults; gives the run, which must end with this exit code.
+fn run_with_faults(world: &World, replicas: u32, faults: &[&str], code: i32) -> Value {
+    let faults: String = faults
+        .iter()
+        .map(|fault| format!(" --inject {fault}"))
+        .collect();
+    let flags = format!("run start sha256 -n {replicas} {SHORT} --timeout 2s --json{faults}");
+    world.run(&flags).expect(code).data()
+}
+
 /// Runs with a fault; gives the run, which must name only this replica.
 fn run_with(world: &World, fault: &str, replica: u64) -> Value {
     let flags = format!("run start sha256 -n 3 {SHORT} --timeout 2s --json --inject {fault}");
@@ -102,4 +112,58 @@ fn the_same_seed_does_the_same_again() {
     let digest = |run: &Value| run["deviations"][0]["words_digest"].clone();
     assert!(digest(&one).is_string());
     assert_eq!(digest(&one), digest(&other));
+}
+
+#[test]
+fn one_of_two_is_wrong_and_nobody_is_named() {
+    let world = World::new();
+    let run = run_with_faults(&world, 2, &["ram=0x3000000:5@end,replica=1"], 3);
+    assert_eq!(run["verdict"], "deviates");
+    assert_eq!(run["deviations"].as_array().unwrap().len(), 1);
+    assert_eq!(run["deviations"][0]["replica"], Value::Null);
+    assert_eq!(run["deviations"][0]["differing_words"], 1);
+}
+
+#[test]
+fn two_of_five_are_both_named_and_two_of_four_alike_are_a_tie() {
+    let world = World::new();
+    let faults = [
+        "ram=0x3000000:5@end,replica=1",
+        "ram=0x3000000:5@end,replica=3",
+    ];
+    let run = run_with_faults(&world, 5, &faults, 3);
+    let named: Vec<&Value> = run["deviations"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| &one["replica"])
+        .collect();
+    assert_eq!(named, [1, 3]);
+    let tie = run_with_faults(&world, 4, &faults, 6);
+    assert_eq!(tie["verdict"], "inconclusive");
+    assert_eq!(tie["undecided_words"], 1);
+    assert_eq!(tie["deviations"][0]["replica"], Value::Null);
+}
+
+#[test]
+fn machines_that_all_hang_are_skipped() {
+    let world = World::new();
+    let run = run_with_faults(&world, 2, &["hang,replica=0", "hang,replica=1"], 6);
+    assert_eq!(run["verdict"], "skipped");
+    assert_eq!(run["coverage"]["bytes_compared"], 0);
+}
+
+#[test]
+fn a_fault_that_all_share_contradicts_the_golden_digest() {
+    let world = World::new();
+    world.data("computation learn sha256 --budget 300ms");
+    let run = run_with_faults(&world, 3, &["ram=live:3@half,replica=0"], 3);
+    assert!(run["golden"].is_string());
+    let address = run["injections"][0]["address"].as_str().unwrap();
+    let faults = [0, 1, 2].map(|replica| format!("ram={address}:3@half,replica={replica}"));
+    let shared = run_with_faults(&world, 3, &faults.each_ref().map(String::as_str), 3);
+    assert_eq!(shared["deviations"].as_array().unwrap().len(), 0);
+    assert_ne!(shared["replicas"][0]["result_digest"], shared["golden"]);
+    let findings = world.data("finding ls");
+    assert_eq!(findings["findings"][0]["kind"], "golden-mismatch");
 }
