@@ -7,11 +7,13 @@
 //! | [`injection`] | faults that the user orders |
 //! | [`machine`] | the machine that replicas are made of |
 //! | [`run`] | N identical machines, one computation, one verdict |
+//! | [`campaign`] | many trials of the detector against known truth |
 //! | [`golden`] | learned golden digests |
 //! | [`doctor`] | what this machine can do |
 //!
 //! No SQL, no QMP and no terminal here: engines and adapters are joined, nothing more.
 
+pub mod campaign;
 pub mod doctor;
 pub mod error;
 mod evidence;

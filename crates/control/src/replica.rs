@@ -11,6 +11,7 @@
 //! The guest is not trusted: a signal without a line that explains it, or a mark that nobody asked
 //! for, ends the replica as crashed; a line is text to compare, never a command.
 
+use crate::campaign::oracle::Whole;
 use crate::error::ControlError;
 use crate::inject::{Fault, distort};
 use crate::machine::PreparedMachine;
@@ -42,6 +43,8 @@ pub(crate) struct ReplicaContext<'a> {
     pub(crate) progress: &'a dyn ProgressSink,
     /// Where whole images are written, where all is kept.
     pub(crate) export: Option<PathBuf>,
+    /// Whether the whole machine is read at its end, changed or not.
+    pub(crate) whole: bool,
 }
 
 /// A replica that has ended, with its state.
@@ -51,6 +54,7 @@ pub(crate) struct Captured {
     pub(crate) state: TerminalState,
     pub(crate) injections: Vec<InjectionRecord>,
     pub(crate) exported: Option<Exported>,
+    pub(crate) whole: Option<Whole>,
     pub(crate) dropped_bytes: u64,
 }
 
@@ -101,17 +105,26 @@ pub(crate) async fn run_replica(
     let exported = export(domain.as_mut(), context, index).await?;
     life.distort(&outcome)?;
     let state = capture(domain.as_mut(), &life, outcome.clone()).await?;
+    let whole = if context.whole {
+        Some(Whole::read(domain.as_mut(), machine.spec.memory_bytes).await?)
+    } else {
+        None
+    };
     domain.destroy().await;
     drop(slot);
     context.progress.step(Progress::Done(name, outcome));
-    Ok(assemble(
+    let captured = assemble(
         name,
         state,
         life,
         (placement, timing),
-        exported,
         machine.spec.deterministic,
-    ))
+    );
+    Ok(Captured {
+        exported,
+        whole,
+        ..captured
+    })
 }
 
 /// What a replica said and underwent.
@@ -332,7 +345,6 @@ fn assemble(
     mut state: TerminalState,
     mut life: Life<'_>,
     (placement, timing): (Placement, Timing),
-    exported: Option<Exported>,
     deterministic: bool,
 ) -> Captured {
     let instructions = life
@@ -359,7 +371,8 @@ fn assemble(
         },
         state,
         injections: life.injections(),
-        exported,
+        exported: None,
+        whole: None,
         dropped_bytes: life.reader.loss().dropped_bytes,
     }
 }

@@ -139,6 +139,7 @@ async fn carry_out(
         export: export
             .as_ref()
             .map(|directory| directory.path().to_path_buf()),
+        whole: false,
     };
     let mut captured: Vec<Captured> = stream::iter(0..plan.replicas)
         .map(|index| run_replica(&context, index))
@@ -148,7 +149,16 @@ async fn carry_out(
     captured.sort_by_key(|replica| replica.record.index);
     progress.step(Progress::Comparing);
     let golden = known_digest(session, plan, machine.hello.isa_class)?;
-    let analysis = analyse(&captured, &machine, plan, golden.as_deref())?;
+    let replicas: Vec<Replica<'_>> = captured
+        .iter()
+        .map(|replica| Replica {
+            index: replica.record.index,
+            state: &replica.state,
+        })
+        .collect();
+    let dropped_bytes = captured.iter().map(|replica| replica.dropped_bytes).sum();
+    let golden_digest = golden.as_deref();
+    let analysis = analyse(&replicas, dropped_bytes, &machine, plan, golden_digest)?;
     progress.step(Progress::Storing);
     let blobs = evidence::keep(session, id, &captured, &analysis, &machine, plan).await?;
     let findings: Vec<Finding> = analysis
@@ -169,20 +179,15 @@ async fn carry_out(
     Ok(run)
 }
 
-fn analyse(
-    captured: &[Captured],
+/// Compares terminal states of one plan's replicas.
+pub(crate) fn analyse(
+    replicas: &[Replica<'_>],
+    dropped_bytes: u64,
     machine: &PreparedMachine,
     plan: &RunPlan,
     golden: Option<&str>,
 ) -> Result<Analysis, ControlError> {
     let compare = |error: String| ControlError::Compare(error);
-    let replicas: Vec<Replica<'_>> = captured
-        .iter()
-        .map(|replica| Replica {
-            index: replica.record.index,
-            state: &replica.state,
-        })
-        .collect();
     let base = Base::new(&machine.base, machine.spec.memory_bytes)
         .map_err(|error| compare(error.to_string()))?;
     let units = plan.computation.units.iter().map(|&unit| unit.to_owned());
@@ -193,29 +198,28 @@ fn analyse(
         golden,
         units: units.collect(),
         host_units_exercised: machine.spec.accelerator != Accelerator::Tcg,
-        not_compared: not_compared(captured),
+        not_compared: not_compared(replicas.len(), dropped_bytes),
     };
     let options = Options::new(
         plan.multiplier,
         divergence::input::DEFAULT_LISTED_DIFFERENCES,
     )
     .map_err(|error| compare(error.to_string()))?;
-    divergence::analyse(&replicas, &context, &options).map_err(|error| compare(error.to_string()))
+    divergence::analyse(replicas, &context, &options).map_err(|error| compare(error.to_string()))
 }
 
 /// What exists in the machines and was not looked at.
-fn not_compared(captured: &[Captured]) -> Vec<NotCompared> {
+fn not_compared(replicas: usize, dropped_bytes: u64) -> Vec<NotCompared> {
     /// The PC's firmware, option ROMs and video memory, each of its own beside main memory.
     const DEVICE_MEMORY_BYTES: u64 = 384 << 10;
     let mut left_out = vec![NotCompared {
         reason: "memory of devices and ROMs beside main memory".to_owned(),
-        bytes: DEVICE_MEMORY_BYTES * captured.len() as u64,
+        bytes: DEVICE_MEMORY_BYTES * replicas as u64,
     }];
-    let dropped: u64 = captured.iter().map(|replica| replica.dropped_bytes).sum();
-    if dropped > 0 {
+    if dropped_bytes > 0 {
         left_out.push(NotCompared {
             reason: "console output beyond what is kept".to_owned(),
-            bytes: dropped,
+            bytes: dropped_bytes,
         });
     }
     left_out

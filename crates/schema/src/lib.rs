@@ -15,6 +15,7 @@
 //! Deliberately absent: reading. We only write documents; what is stored has its own form in crate
 //! `model`, so that either can change without the other.
 
+mod campaign;
 mod computation;
 mod difference;
 mod document;
@@ -24,6 +25,9 @@ mod plain;
 mod publish;
 mod run;
 
+pub use crate::campaign::{
+    CampaignDocument, CampaignListDocument, FaultOutcomesDocument, TrialDocument,
+};
 pub use crate::computation::{ComputationDocument, ComputationListDocument, GoldenDocument};
 pub use crate::difference::DifferenceDocument;
 pub use crate::document::{Document, Payload};

@@ -1,9 +1,9 @@
 //! The JSON Schema of every document, generated from its type.
 
 use crate::{
-    ComputationDocument, ComputationListDocument, DoctorDocument, Document, ErrorDocument,
-    FindingDocument, FindingListDocument, GoldenDocument, Payload, RunDocument, RunListDocument,
-    VersionDocument,
+    CampaignDocument, CampaignListDocument, ComputationDocument, ComputationListDocument,
+    DoctorDocument, Document, ErrorDocument, FindingDocument, FindingListDocument, GoldenDocument,
+    Payload, RunDocument, RunListDocument, VersionDocument,
 };
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
@@ -51,6 +51,8 @@ impl PublishedSchema {
 #[must_use]
 pub fn schemas() -> Vec<PublishedSchema> {
     let mut all = vec![
+        PublishedSchema::of::<CampaignDocument>(),
+        PublishedSchema::of::<CampaignListDocument>(),
         PublishedSchema::of::<ComputationDocument>(),
         PublishedSchema::of::<ComputationListDocument>(),
         PublishedSchema::of::<DoctorDocument>(),

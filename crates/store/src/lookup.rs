@@ -2,14 +2,11 @@
 
 use crate::database::parsed;
 use crate::error::StoreError;
-use crate::reference::{Reference, ReferenceError};
+use crate::reference::{MATCHES_SHOWN, Reference, ReferenceError};
 use rusqlite::{Connection, ToSql};
 use std::error::Error;
 use std::fmt::Display;
 use std::str::FromStr;
-
-/// Ids shown of those that an ambiguous reference could mean.
-const MATCHES_SHOWN: usize = 5;
 
 /// What can be named; its table is the noun's plural.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

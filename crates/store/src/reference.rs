@@ -1,5 +1,6 @@
-//! How a user names a run or a finding: an id, the beginning of one, `@last`, `@last~N`.
+//! How a user names a run, a finding or a campaign: an id, the beginning of one, `@last`, `@last~N`.
 
+use std::fmt;
 use std::str::FromStr;
 use thiserror::Error;
 use uuid::Uuid;
@@ -9,6 +10,9 @@ pub const PREFIX_CHARS_MIN: usize = 4;
 
 /// Characters of an id as it is printed.
 const ID_CHARS: usize = 36;
+
+/// Ids shown of those that an ambiguous reference could mean.
+pub(crate) const MATCHES_SHOWN: usize = 5;
 
 /// What a user may type for a run or a finding.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +60,49 @@ pub enum ReferenceError {
         /// The first of the ids.
         matches: Vec<String>,
     },
+}
+
+impl Reference {
+    /// The one that is meant among ids, of which the newest comes first.
+    ///
+    /// # Errors
+    /// It names none of them, or several.
+    pub fn among(&self, noun: &'static str, ids: &[Uuid]) -> Result<Uuid, ReferenceError> {
+        let matching: Vec<Uuid> = match self {
+            Self::Id(id) => ids.iter().filter(|other| *other == id).copied().collect(),
+            Self::Prefix(prefix) => ids
+                .iter()
+                .filter(|id| id.to_string().starts_with(prefix))
+                .copied()
+                .collect(),
+            Self::Last(position) => ids.get(*position as usize).copied().into_iter().collect(),
+        };
+        let text = self.to_string();
+        match matching.as_slice() {
+            [] => Err(ReferenceError::NotFound { noun, text }),
+            [id] => Ok(*id),
+            several => Err(ReferenceError::Ambiguous {
+                noun,
+                text,
+                matches: several
+                    .iter()
+                    .take(MATCHES_SHOWN)
+                    .map(Uuid::to_string)
+                    .collect(),
+            }),
+        }
+    }
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Id(id) => id.fmt(f),
+            Self::Prefix(prefix) => f.write_str(prefix),
+            Self::Last(0) => f.write_str("@last"),
+            Self::Last(position) => write!(f, "@last~{position}"),
+        }
+    }
 }
 
 impl FromStr for Reference {
@@ -106,6 +153,22 @@ mod tests {
         assert_eq!("0192F3".parse(), Ok(Reference::Prefix("0192f3".to_owned())));
         let id = Uuid::from_u128(7);
         assert_eq!(id.to_string().parse(), Ok(Reference::Id(id)));
+    }
+
+    #[test]
+    fn one_is_found_among_many() {
+        let ids = [0x1111_2222_u128 << 96, 0x1111_3333 << 96, 0x4444 << 112].map(Uuid::from_u128);
+        let found = |text: &str| text.parse::<Reference>()?.among("campaign", &ids);
+        assert_eq!(found("@last"), Ok(ids[0]));
+        assert_eq!(found("@last~2"), Ok(ids[2]));
+        assert_eq!(found("4444"), Ok(ids[2]));
+        assert_eq!(found(&ids[1].to_string()), Ok(ids[1]));
+        let not_found = |text| matches!(found(text), Err(ReferenceError::NotFound { .. }));
+        assert!(not_found("@last~3") && not_found("5555"));
+        assert!(matches!(
+            found("1111"),
+            Err(ReferenceError::Ambiguous { .. })
+        ));
     }
 
     #[test]

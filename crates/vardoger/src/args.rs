@@ -99,6 +99,9 @@ pub(crate) enum Noun {
     /// Runs: one computation, N replicas, one verdict
     #[command(subcommand)]
     Run(RunVerb),
+    /// Campaigns: many runs with injected faults, against known truth
+    #[command(subcommand)]
+    Campaign(CampaignVerb),
     /// What the engines say
     #[command(subcommand)]
     Finding(FindingVerb),
@@ -206,6 +209,62 @@ pub(crate) enum KeepArg {
     Differing,
     /// Every machine's state and whole memory image.
     All,
+}
+
+/// Verbs of `campaign`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum CampaignVerb {
+    /// Tries the detector many times, with faults drawn from a seed, or without any
+    Start(CampaignStartArgs),
+    /// Campaigns of the past
+    Ls,
+    /// One campaign: by id, unique prefix, `@last` or `@last~N`
+    Show {
+        /// Which
+        #[arg(default_value = "@last")]
+        campaign: String,
+    },
+    /// Goes on with a campaign that was stopped or killed
+    Resume {
+        /// Which
+        #[arg(default_value = "@last")]
+        campaign: String,
+        /// Machines that run at once; one less than there are CPUs where absent
+        #[arg(long)]
+        jobs: Option<u32>,
+    },
+    /// Stops a campaign after the trials at hand
+    Stop {
+        /// Which
+        #[arg(default_value = "@last")]
+        campaign: String,
+    },
+}
+
+/// Flags of `campaign start`.
+#[derive(Debug, Args)]
+pub(crate) struct CampaignStartArgs {
+    /// Computations, by name; all of the library where absent
+    pub(crate) computations: Vec<String>,
+    /// How many trials
+    #[arg(long, default_value_t = 100)]
+    pub(crate) trials: u32,
+    /// No faults: whatever is found is wrong. All replicas run, in varied order and on varied CPUs,
+    /// and every other trial while the host is kept busy
+    #[arg(long)]
+    pub(crate) clean: bool,
+    /// Replicas that are compared in each trial
+    #[arg(short = 'n', long, default_value_t = 3)]
+    pub(crate) replicas: u32,
+    /// Seed of all draws
+    #[arg(long, default_value = "0", value_parser = parse_seed)]
+    pub(crate) seed: u64,
+    /// Size of each computation: CPU time of one replica
+    #[arg(long, default_value = "200ms", value_parser = parse_duration)]
+    pub(crate) budget: Duration,
+    /// Machines that run at once; one less than there are CPUs where absent
+    #[arg(long)]
+    pub(crate) jobs: Option<u32>,
 }
 
 /// Verbs of `finding`.

@@ -1,5 +1,6 @@
 //! The commands: one module a noun.
 
+pub(crate) mod campaign;
 pub(crate) mod computation;
 pub(crate) mod doctor;
 pub(crate) mod finding;

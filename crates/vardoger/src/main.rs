@@ -59,6 +59,7 @@ async fn dispatch(cli: &Cli) -> Result<ExitCode, Failure> {
     match &cli.noun {
         Noun::Computation(verb) => command::computation::execute(global, verb).await,
         Noun::Run(verb) => command::run::execute(global, verb).await,
+        Noun::Campaign(verb) => command::campaign::execute(global, verb).await,
         Noun::Finding(verb) => command::finding::execute(global, verb).await,
         Noun::Doctor(arguments) => command::doctor::execute(global, arguments).await,
         Noun::Completions { shell } => command::plain::completions(*shell),

@@ -36,6 +36,13 @@ pub(crate) fn document<T: Serialize>(
         .map_err(|error| Failure::output(&error))
 }
 
+/// Says something on stderr, unless quiet.
+pub(crate) fn message(global: &Global, message: &str) {
+    if !global.quiet {
+        anstream::eprintln!("{message}");
+    }
+}
+
 /// Shows a failure on stderr and gives its exit code.
 pub(crate) fn failure(global: &Global, failure: &Failure) -> ExitCode {
     if failure.exit == 0 {

@@ -1,5 +1,6 @@
 //! Progress on stderr: one line that moves on a terminal, log lines elsewhere with `-v`.
 
+use control::campaign::{Campaign, CampaignSink, TrialRecord};
 use control::{Progress, ProgressSink};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
@@ -16,21 +17,11 @@ pub(crate) struct Bar {
 impl Bar {
     /// A bar for a number of replicas; it draws only on a terminal, and not when quiet.
     pub(crate) fn new(replicas: u32, quiet: bool) -> Self {
-        let bar = ProgressBar::new(u64::from(replicas));
-        let draw = !quiet && std::io::stderr().is_terminal();
-        bar.set_draw_target(if draw {
-            ProgressDrawTarget::stderr()
-        } else {
-            ProgressDrawTarget::hidden()
-        });
-        if let Ok(style) = ProgressStyle::with_template(
+        let bar = bar(
             "{spinner} {bar:24} {pos}/{len} replicas  {msg}  {elapsed}",
-        ) {
-            bar.set_style(style);
-        }
-        if draw {
-            bar.enable_steady_tick(Duration::from_millis(120));
-        }
+            quiet,
+        );
+        bar.set_length(u64::from(replicas));
         Self {
             bar,
             running: Mutex::new(Vec::new()),
@@ -47,6 +38,67 @@ impl Bar {
         change(&mut running);
         let names: Vec<String> = running.iter().map(u32::to_string).collect();
         names.join(", ")
+    }
+}
+
+/// A bar of a form; it draws only on a terminal, and not when quiet.
+fn bar(form: &str, quiet: bool) -> ProgressBar {
+    let bar = ProgressBar::new(0);
+    let draw = !quiet && std::io::stderr().is_terminal();
+    bar.set_draw_target(if draw {
+        ProgressDrawTarget::stderr()
+    } else {
+        ProgressDrawTarget::hidden()
+    });
+    if let Ok(style) = ProgressStyle::with_template(form) {
+        bar.set_style(style);
+    }
+    if draw {
+        bar.enable_steady_tick(Duration::from_millis(120));
+    }
+    bar
+}
+
+/// Shows how far a campaign has come.
+pub(crate) struct Trials {
+    bar: ProgressBar,
+    quiet: bool,
+}
+
+impl Trials {
+    /// A bar without trials yet.
+    pub(crate) fn new(quiet: bool) -> Self {
+        let form = "{spinner} {bar:24} {pos}/{len} trials  {msg}  {elapsed}, {eta} left";
+        Self {
+            bar: bar(form, quiet),
+            quiet,
+        }
+    }
+
+    /// Takes the bar away.
+    pub(crate) fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+impl CampaignSink for Trials {
+    fn begins(&self, campaign: &Campaign) {
+        let header = &campaign.header;
+        if !self.quiet {
+            anstream::eprintln!("campaign {}, truth sealed as {}", header.id, header.seal);
+        }
+        self.bar.set_length(u64::from(header.plan.trials));
+        self.bar.set_position(campaign.trials.len() as u64);
+    }
+
+    fn ended(&self, trial: &TrialRecord) {
+        tracing::info!(
+            number = trial.number,
+            outcome = trial.outcome.name(),
+            "a trial has ended"
+        );
+        self.bar.inc(1);
+        self.bar.set_message(trial.computation.clone());
     }
 }
 

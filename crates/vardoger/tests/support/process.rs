@@ -11,6 +11,9 @@ use std::time::{Duration, Instant};
 /// The longest that one command of a test may take on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(180);
 
+/// The same for many runs.
+const LONG_DEADLINE: Duration = Duration::from_secs(900);
+
 /// A started program. Its error stream is read line by line; that it ends is the program's end.
 pub struct Running {
     child: Child,
@@ -55,6 +58,12 @@ impl Running {
             stderr: String::new(),
             deadline: Instant::now() + DEADLINE,
         }
+    }
+
+    /// Allows it to take longer than other commands: a campaign is many runs.
+    pub fn patiently(mut self) -> Self {
+        self.deadline = Instant::now() + LONG_DEADLINE;
+        self
     }
 
     /// The next line of the error stream, until it ends.
