@@ -28,6 +28,7 @@ mod replica;
 pub mod request;
 pub mod run;
 pub mod session;
+mod surroundings;
 
 pub use error::ControlError;
 pub use progress::{Progress, ProgressSink, Silent};

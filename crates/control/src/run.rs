@@ -23,6 +23,8 @@ use crate::provenance::provenance;
 use crate::replica::{Captured, ReplicaContext, run_replica};
 use crate::request::{Keep, RunPlan, RunRequest};
 use crate::session::{Session, new_finding_id, new_run_id, now};
+use crate::surroundings::surroundings;
+use divergence::hint::Machine;
 use divergence::{Analysis, Context, FindingDraft, NotCompared, Options, Replica};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use hypervisor::host::need_space;
@@ -158,7 +160,10 @@ async fn carry_out(
         .collect();
     let dropped_bytes = captured.iter().map(|replica| replica.dropped_bytes).sum();
     let golden_digest = golden.as_deref();
-    let analysis = analyse(&replicas, dropped_bytes, &machine, plan, golden_digest)?;
+    let mut analysis = analyse(&replicas, dropped_bytes, &machine, plan, golden_digest)?;
+    if !analysis.findings.is_empty() {
+        explain(session, &mut analysis, &captured, &machine, plan).await;
+    }
     progress.step(Progress::Storing);
     let blobs = evidence::keep(session, id, &captured, &analysis, &machine, plan).await?;
     let findings: Vec<Finding> = analysis
@@ -206,6 +211,25 @@ pub(crate) fn analyse(
     )
     .map_err(|error| compare(error.to_string()))?;
     divergence::analyse(replicas, &context, &options).map_err(|error| compare(error.to_string()))
+}
+
+/// Gives an analysis its hints, with what is known of cores and of earlier runs.
+async fn explain(
+    session: &Session,
+    analysis: &mut Analysis,
+    captured: &[Captured],
+    machine: &PreparedMachine,
+    plan: &RunPlan,
+) {
+    let symbols = machine.symbols.as_ref();
+    let about = Machine {
+        deterministic: machine.spec.deterministic,
+        code: symbols.and_then(|map| map.text_range()),
+        host_units_exercised: machine.spec.accelerator != Accelerator::Tcg,
+    };
+    let records = captured.iter().map(|replica| &replica.record);
+    let known = surroundings(session, records, plan.computation.portable).await;
+    divergence::explain(analysis, &about, &known);
 }
 
 /// What exists in the machines and was not looked at.

@@ -2,6 +2,7 @@
 
 use crate::deviation::{Deviant, Evidence};
 use crate::finding::{self, FindingDraft};
+use crate::hint::{self, surroundings::Surroundings};
 use crate::input::{Context, Options, Replica};
 use crate::judgement::{GoldenMismatch, judge};
 use crate::metric::{self, MetricReport};
@@ -62,7 +63,8 @@ pub struct Analysis {
     pub bytes_shared: u64,
 }
 
-/// Analyses the terminal states of a run.
+/// Analyses the terminal states of a run. Its hints come from the differences alone; whoever knows
+/// more gives it to [`hint::explain`].
 ///
 /// # Errors
 /// A state does not fit the common snapshot, there are more replicas than are compared at once, or
@@ -74,9 +76,20 @@ pub fn analyse(
 ) -> Result<Analysis, AnalysisError> {
     refuse_repeated(replicas)?;
     let golden = golden_mismatch(replicas, context);
-    if let Some(reason) = reason_to_skip(replicas) {
-        return Ok(skipped(reason, replicas, context, golden));
-    }
+    let mut analysis = match reason_to_skip(replicas) {
+        Some(reason) => skipped(reason, replicas, context, golden),
+        None => compared(replicas, context, options, golden)?,
+    };
+    hint::explain(&mut analysis, &context.into(), &Surroundings::default());
+    Ok(analysis)
+}
+
+fn compared(
+    replicas: &[Replica<'_>],
+    context: &Context<'_>,
+    options: &Options,
+    golden: Option<GoldenMismatch<'_>>,
+) -> Result<Analysis, AnalysisError> {
     let parts = Parts::compare(replicas, context, options)?;
     let evidence = Evidence {
         replicas,
@@ -98,7 +111,7 @@ pub fn analyse(
         reason: judgement.reason,
         coverage: coverage(judgement.verdict, replicas.len(), &parts, context),
         undecided_words: parts.memory.undecided_words,
-        findings: findings(&judgement.deviants, replicas.len(), context, golden)
+        findings: findings(&judgement.deviants, replicas.len(), golden)
             .chain(metrics.iter().filter_map(metric::finding))
             .collect(),
         deviations: judgement
@@ -154,13 +167,12 @@ fn golden_mismatch<'a>(
 fn findings<'a>(
     deviants: &'a [Deviant],
     replicas: usize,
-    context: &'a Context<'_>,
     golden: Option<GoldenMismatch<'_>>,
 ) -> impl Iterator<Item = FindingDraft> + use<'a> {
-    let of_golden = golden.map(|one| finding::of_golden(one.found, one.golden, context));
+    let of_golden = golden.map(|one| finding::of_golden(one.found, one.golden));
     deviants
         .iter()
-        .map(move |deviant| finding::of_deviant(deviant, replicas, context))
+        .map(move |deviant| finding::of_deviant(deviant, replicas))
         .chain(of_golden)
 }
 
@@ -217,7 +229,7 @@ fn skipped(
         deviations: Vec::new(),
         coverage: coverage_of_nothing(context),
         undecided_words: 0,
-        findings: findings(&[], replicas.len(), context, golden).collect(),
+        findings: findings(&[], replicas.len(), golden).collect(),
         replicas: replicas.iter().map(equal).collect(),
         differing_pages: Vec::new(),
         majority_replica: None,

@@ -100,5 +100,6 @@ fn deviation(
         words_digest: None,
         differing_registers: all.registers,
         differing_lines: all.log,
+        hints: Vec::new(),
     }
 }

@@ -6,8 +6,6 @@
 //! a statistical metric its deviation ÷ baseline stands for the number of differences.
 
 use crate::deviation::Deviant;
-use crate::hint;
-use crate::input::Context;
 use crate::parts::Counts;
 use model::{Difference, FindingKind, Hint, ReplicaIndex, Severity};
 
@@ -57,12 +55,8 @@ pub(crate) fn score_of(severity: Severity, differences: u64) -> u8 {
     band * BAND + within.min(top)
 }
 
-/// The finding of a deviation.
-pub(crate) fn of_deviant(
-    deviant: &Deviant,
-    replicas: usize,
-    context: &Context<'_>,
-) -> FindingDraft {
+/// The finding of a deviation; its hints come last, when all is known.
+pub(crate) fn of_deviant(deviant: &Deviant, replicas: usize) -> FindingDraft {
     let deviation = &deviant.deviation;
     let who = match deviation.replica {
         Some(index) => format!("replica {index} of {replicas}"),
@@ -80,12 +74,12 @@ pub(crate) fn of_deviant(
             listed(deviant.counts)
         ),
         evidence: deviation.differences.clone(),
-        hints: hint::of(deviant.counts, &deviation.differences, context),
+        hints: Vec::new(),
     }
 }
 
 /// The finding of a golden value that the replicas contradict.
-pub(crate) fn of_golden(found: &str, golden: &str, context: &Context<'_>) -> FindingDraft {
+pub(crate) fn of_golden(found: &str, golden: &str) -> FindingDraft {
     let kind = FindingKind::GoldenMismatch;
     let severity = kind.floor();
     FindingDraft {
@@ -97,7 +91,7 @@ pub(crate) fn of_golden(found: &str, golden: &str, context: &Context<'_>) -> Fin
             "the replicas agree on the result {found}, and the golden value is {golden}"
         ),
         evidence: Vec::new(),
-        hints: hint::of_golden(context),
+        hints: Vec::new(),
     }
 }
 

@@ -15,6 +15,7 @@
 //! | `kind` | what differences mean, and how bad that is |
 //! | `deviation`, `difference` | who differs, and each exact difference |
 //! | [`finding`] | drafts of findings: kind, severity, score, sentence, hints |
+//! | [`hint`] | possible causes, with evidence, likelihood ratios and probabilities |
 //! | [`metric`] | metrics that are statistical, against the median of all replicas |
 //!
 //! # The rules
@@ -39,7 +40,7 @@ pub mod analysis;
 mod deviation;
 mod difference;
 pub mod finding;
-mod hint;
+pub mod hint;
 pub mod input;
 mod judgement;
 mod kind;
@@ -48,6 +49,7 @@ mod parts;
 
 pub use analysis::{Analysis, AnalysisError, ReplicaSummary, analyse};
 pub use finding::FindingDraft;
+pub use hint::{explain, rank, surroundings::Surroundings};
 pub use input::{Context, NotCompared, Options, OptionsError, Replica};
 pub use metric::MetricReport;
 

@@ -3,6 +3,7 @@
 use crate::clock::Timestamp;
 use crate::difference::Difference;
 use crate::fleet::NodeRef;
+use crate::hint::Hint;
 use crate::id::{FindingId, RunId};
 use crate::severity::Severity;
 use serde::{Deserialize, Serialize};
@@ -69,17 +70,6 @@ impl fmt::Display for FindingKind {
             Self::GoldenMismatch => "golden-mismatch",
         })
     }
-}
-
-/// A possible cause, with its reason.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Hint {
-    /// The cause, in the field's words.
-    pub cause: String,
-    /// Why it is thought of.
-    pub reason: String,
-    /// Its probability among the hints of this finding, where one was computed.
-    pub probability: Option<f64>,
 }
 
 /// What an engine says: what, where, when, how bad, on which evidence.

@@ -11,6 +11,7 @@
 //! | [`run`] | one computation, N replicas, one verdict |
 //! | [`difference`] | one exact difference between a machine and its doubles |
 //! | [`finding`] | the one type in which any engine says anything |
+//! | [`hint`] | a possible cause, with its evidence and its probability |
 //! | [`action`] | the one type of what the product may do |
 //! | [`event`] | the append-only record that everything a user sees is derived from |
 //!
@@ -24,6 +25,7 @@ pub mod difference;
 pub mod event;
 pub mod finding;
 pub mod fleet;
+pub mod hint;
 pub mod id;
 pub mod run;
 pub mod severity;
@@ -33,8 +35,9 @@ pub use address::{GuestPhysicalAddress, GuestVirtualAddress, PAGE_BYTES, PageNum
 pub use clock::{Elapsed, InstructionCount, Timestamp};
 pub use difference::{Difference, Locus, Part};
 pub use event::{Event, EventRecord};
-pub use finding::{Engine, Finding, FindingKind, Hint};
+pub use finding::{Engine, Finding, FindingKind};
 pub use fleet::{Level, NodeRef};
+pub use hint::{Hint, HintClass};
 pub use id::{ActionId, EventId, FindingId, ReplicaIndex, RunId};
 pub use run::{
     Coverage, Deviation, Fate, InjectionRecord, MetricSample, Outcome, Placement, Provenance,

@@ -3,6 +3,7 @@
 use crate::address::GuestPhysicalAddress;
 use crate::clock::{Elapsed, InstructionCount, Timestamp};
 use crate::difference::Difference;
+use crate::hint::Hint;
 use crate::id::{ReplicaIndex, RunId};
 use crate::severity::Severity;
 use serde::{Deserialize, Serialize};
@@ -222,6 +223,9 @@ pub struct Deviation {
     pub differing_registers: u64,
     /// Differing log lines.
     pub differing_lines: u64,
+    /// Ranked causes.
+    #[serde(default)]
+    pub hints: Vec<Hint>,
 }
 
 /// What was looked at, and what the silence of a pass is worth.

@@ -53,12 +53,23 @@ pub struct FindingDocument {
 /// A possible cause.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct HintDocument {
+    /// Its class, where it has one.
+    #[schemars(extend("examples" = [
+        "core-local-defect", "fixed-bit-mask", "memory-cell", "nondeterminism", "software-race",
+        "code-path", "other"
+    ]))]
+    pub class: Option<String>,
     /// The cause.
     pub cause: String,
-    /// Why it is thought of.
+    /// The evidence for and against it, with its numbers.
     pub reason: String,
-    /// Its probability among the hints of this finding, where one was computed.
+    /// Its probability among all classes, where one was computed; these add up to 1.
     pub probability: Option<f64>,
+    /// How many times likelier the evidence is under this cause than under a background that knows
+    /// nothing.
+    pub likelihood_ratio: Option<f64>,
+    /// Where the figures behind the ratio were published.
+    pub sources: Vec<String>,
 }
 
 /// Findings, newest first.
@@ -101,9 +112,12 @@ impl From<&Finding> for FindingDocument {
 impl From<&Hint> for HintDocument {
     fn from(hint: &Hint) -> Self {
         Self {
+            class: hint.class.map(|class| class.to_string()),
             cause: hint.cause.clone(),
             reason: hint.reason.clone(),
             probability: hint.probability,
+            likelihood_ratio: hint.likelihood_ratio,
+            sources: hint.sources.clone(),
         }
     }
 }

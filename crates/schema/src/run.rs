@@ -2,6 +2,7 @@
 
 use crate::difference::DifferenceDocument;
 use crate::document::Payload;
+use crate::finding::HintDocument;
 use crate::format::{self, hexadecimal};
 use model::{
     Coverage, Deviation, InjectionRecord, MetricSample, Placement, Provenance, ReplicaRecord, Run,
@@ -200,6 +201,8 @@ pub struct DeviationDocument {
     pub differing_registers: u64,
     /// Differing log lines.
     pub differing_lines: u64,
+    /// Causes, the likeliest first.
+    pub hints: Vec<HintDocument>,
 }
 
 /// What was looked at, and what the silence of a pass is worth.
@@ -383,6 +386,7 @@ impl From<&Deviation> for DeviationDocument {
             words_digest: deviation.words_digest.clone(),
             differing_registers: deviation.differing_registers,
             differing_lines: deviation.differing_lines,
+            hints: deviation.hints.iter().map(Into::into).collect(),
         }
     }
 }

@@ -66,6 +66,7 @@ fn deviation() -> Deviation {
         words_digest: Some("ab".repeat(32)),
         differing_registers: 1,
         differing_lines: 0,
+        hints: Vec::new(),
     }
 }
 

@@ -282,6 +282,12 @@ pub(crate) enum FindingVerb {
         #[arg(default_value = "@last")]
         finding: String,
     },
+    /// Its possible causes, each with evidence, likelihood ratio and sources
+    Explain {
+        /// Which
+        #[arg(default_value = "@last")]
+        finding: String,
+    },
 }
 
 /// Flags of `doctor`.

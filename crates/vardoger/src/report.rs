@@ -2,10 +2,12 @@
 //! the silence of a pass is worth. Pure: a run in, text out; styles are stripped later where the
 //! terminal has none.
 
+mod hint;
 mod number;
 mod section;
 
 use anstyle::{AnsiColor, Style};
+pub(crate) use hint::{hint_rows, whole_hint};
 use model::{
     Deviation, Difference, Fate, GuestPhysicalAddress, InjectionRecord, Locus, Outcome, Part,
     ReplicaRecord, Run, Verdict,
@@ -118,6 +120,9 @@ fn who(run: &Run, deviation: &Deviation) -> String {
     if let Some(first) = &deviation.first {
         section.row("first", &section::place(first));
         section.row("", &section::values(first));
+    }
+    for (label, content) in hint_rows(&deviation.hints) {
+        section.row(label, &content);
     }
     let mut text = section.text();
     text.push_str(&differences(deviation));

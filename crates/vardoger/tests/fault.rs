@@ -101,6 +101,30 @@ fn a_bit_that_nobody_uses_is_the_only_difference() {
 }
 
 #[test]
+fn a_finding_is_explained_with_causes_and_their_evidence() {
+    let world = World::new();
+    let run = run_with(&world, &format!("ram={ADDRESS}:5@end,replica=1"), 1);
+    let hints = run["deviations"][0]["hints"].as_array().unwrap();
+    let probability = |hint: &Value| hint["probability"].as_f64().unwrap();
+    assert_eq!(hints[0]["class"], "memory-cell");
+    assert!((hints.iter().map(probability).sum::<f64>() - 1.0).abs() < 1e-6);
+    assert!(hints.iter().any(|hint| hint["class"] == "other"));
+    let explained = world.data("finding explain");
+    assert_eq!(explained["hints"], run["deviations"][0]["hints"]);
+    let text = world.run("finding explain").expect(0).stdout;
+    let parts = [
+        "a cell, row or column of memory (memory-cell)",
+        "HPCA 2023",
+        "times as likely",
+    ];
+    for part in parts {
+        assert!(text.contains(part), "{part} is not in {text}");
+    }
+    let report = world.run("run show").expect(0).stdout;
+    assert!(report.contains("one bit of one word differs"), "{report}");
+}
+
+#[test]
 fn the_same_seed_does_the_same_again() {
     let world = World::new();
     let run = || {

@@ -1,4 +1,4 @@
-//! `finding ls`, `finding show`.
+//! `finding ls`, `finding show`, `finding explain`.
 
 use crate::args::{FindingVerb, Global};
 use crate::failure::Failure;
@@ -13,7 +13,8 @@ use store::FindingFilter;
 pub(crate) async fn execute(global: &Global, verb: &FindingVerb) -> Result<ExitCode, Failure> {
     match verb {
         FindingVerb::Ls { limit } => ls(global, *limit).await?,
-        FindingVerb::Show { finding } => show(global, finding).await?,
+        FindingVerb::Show { finding } => show(global, finding, text).await?,
+        FindingVerb::Explain { finding } => show(global, finding, explanation).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -47,7 +48,11 @@ async fn ls(global: &Global, limit: u32) -> Result<(), Failure> {
     output::text(&report::table(&rows))
 }
 
-async fn show(global: &Global, reference: &str) -> Result<(), Failure> {
+async fn show(
+    global: &Global,
+    reference: &str,
+    text: fn(&Finding) -> String,
+) -> Result<(), Failure> {
     let store = session::store(global).await?;
     let finding = store
         .find_finding(reference)
@@ -59,6 +64,7 @@ async fn show(global: &Global, reference: &str) -> Result<(), Failure> {
     output::text(&text(&finding))
 }
 
+/// What is to be shown: the finding, its likeliest causes, its evidence.
 fn text(finding: &Finding) -> String {
     let mut rows = vec![
         ("finding", finding.id.to_string()),
@@ -70,13 +76,25 @@ fn text(finding: &Finding) -> String {
             format!("{}, score {} of 100", finding.severity, finding.score),
         ),
     ];
-    for hint in &finding.hints {
-        rows.push(("hint", format!("{}: {}", hint.cause, hint.reason)));
-    }
+    rows.extend(report::hint_rows(&finding.hints));
     for blob in &finding.evidence_blobs {
         rows.push(("evidence", blob.clone()));
     }
     let mut text = report::rows(&rows);
+    text.push_str(&report::difference_table(&finding.evidence, 0));
+    text
+}
+
+/// Why: all causes with what speaks for and against them.
+fn explanation(finding: &Finding) -> String {
+    let what = format!("{}: {}", finding.kind, finding.summary);
+    let mut text = report::rows(&[("finding", finding.id.to_string()), ("what", what)]);
+    if finding.hints.is_empty() {
+        text.push_str("  no causes are known for findings of this kind\n");
+    }
+    for hint in &finding.hints {
+        text.push_str(&report::whole_hint(hint));
+    }
     text.push_str(&report::difference_table(&finding.evidence, 0));
     text
 }

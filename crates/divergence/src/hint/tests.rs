@@ -1,0 +1,218 @@
+use super::*;
+use model::{GuestPhysicalAddress, Locus, Part};
+use proptest::prelude::*;
+use surroundings::EarlierDeviation;
+
+fn word(address: u64, expected: u64, found: u64) -> Difference {
+    let shown = |value: u64| format!("{:016x}", value.swap_bytes());
+    Difference {
+        part: Part::Memory,
+        locus: Locus::Address(GuestPhysicalAddress(address)),
+        expected: Some(shown(expected)),
+        found: shown(found),
+        flipped_bits: Vec::new(),
+        symbol: None,
+    }
+}
+
+fn core(core: u32) -> Core {
+    Core {
+        host: "h".to_owned(),
+        socket: Some(0),
+        core,
+    }
+}
+
+fn ranked_on(differences: &[Difference], on: u32, surroundings: &Surroundings) -> Vec<Hint> {
+    rank(&Subject {
+        differences,
+        deterministic: true,
+        code: Some(0x100_0000..0x200_0000),
+        core: Some(&core(on)),
+        surroundings,
+    })
+}
+
+fn find(hints: &[Hint], class: HintClass) -> &Hint {
+    hints.iter().find(|hint| hint.class == Some(class)).unwrap()
+}
+
+/// Checks which class comes first, and gives its hint.
+fn check(differences: &[Difference], surroundings: &Surroundings, class: HintClass) -> Hint {
+    let hints = ranked_on(differences, 3, surroundings);
+    let first = hints[0].clone();
+    assert_eq!(first.class, Some(class), "{hints:#?}");
+    first
+}
+
+#[test]
+fn one_bit_of_memory_is_a_cell_and_the_ratio_is_the_published_share() {
+    let first = check(
+        &[word(0x3000, 7, 5)],
+        &Surroundings::default(),
+        HintClass::MemoryCell,
+    );
+    // 55 % of faults of DRAM against the 10 % of the background.
+    assert!((first.likelihood_ratio.unwrap() - 5.5).abs() < 1e-9);
+    assert!(first.sources[0].contains("HPCA 2023"), "{first:?}");
+    assert!(first.reason.contains("one bit of one word"));
+}
+
+#[test]
+fn code_that_changed_speaks_for_memory() {
+    let ratio = |address| {
+        let hints = ranked_on(&[word(address, 7, 5)], 3, &Surroundings::default());
+        find(&hints, HintClass::MemoryCell)
+            .likelihood_ratio
+            .unwrap()
+    };
+    assert!(ratio(0x100_0008) > 4.0 * ratio(0x200_0008));
+}
+
+/// Earlier runs of four replicas each, which deviated on these cores in these pages.
+fn earlier(places: &[(u32, u64)]) -> Surroundings {
+    let one = |&(on, page): &(u32, u64)| EarlierDeviation {
+        core: core(on),
+        cores: [on, 3, 7, 9].map(core).to_vec(),
+        pages: [page].into(),
+    };
+    Surroundings {
+        earlier: places.iter().map(one).collect(),
+        ..Surroundings::default()
+    }
+}
+
+/// Words that have nothing in common.
+fn scattered() -> Vec<Difference> {
+    let mixed = |at: u64, by: u64| at.wrapping_mul(by);
+    let one = |at| {
+        let (expected, found) = (
+            mixed(at, 0x9e37_79b9_7f4a_7c15),
+            mixed(at, 0xbf58_476d_1ce4_e5b9),
+        );
+        word(at * 0x1008, expected, found)
+    };
+    (1..20).map(one).collect()
+}
+
+#[test]
+fn deviations_that_follow_a_core_speak_for_it() {
+    let first = check(
+        &scattered(),
+        &earlier(&[(3, 90), (3, 91), (3, 92)]),
+        HintClass::CoreLocalDefect,
+    );
+    assert!(
+        first.reason.contains("3 of 3 earlier deviations"),
+        "{first:?}"
+    );
+    assert!(first.sources[0].contains("SiliFuzz"));
+    let likely = |places: &[(u32, u64)]| {
+        let hints = ranked_on(&scattered(), 3, &earlier(places));
+        find(&hints, HintClass::CoreLocalDefect)
+            .probability
+            .unwrap()
+    };
+    let elsewhere = likely(&[(7, 90), (9, 91), (7, 92)]);
+    assert!(elsewhere < likely(&[]) && likely(&[]) < likely(&[(3, 90)]));
+}
+
+#[test]
+fn a_page_that_stays_wrong_on_other_cores_speaks_for_memory() {
+    let differences = [word(0x5a000, 0x0f, 0xf0), word(0x5a008, 0x1f, 0xf0)];
+    check(
+        &differences,
+        &earlier(&[(7, 0x5a), (9, 0x5a)]),
+        HintClass::MemoryCell,
+    );
+}
+
+#[test]
+fn one_mask_in_many_words_is_a_data_path() {
+    let mask = 1 << 37;
+    let words: Vec<Difference> = (1..12_u64)
+        .map(|at| (at * 0x1010, at.wrapping_mul(0x9e37_79b9_7f4a_7c15)))
+        .map(|(address, value)| word(address, value, value ^ mask))
+        .collect();
+    let first = check(&words, &Surroundings::default(), HintClass::FixedBitMask);
+    assert!(first.reason.contains("11 of 11 words (100 %)"), "{first:?}");
+}
+
+#[test]
+fn last_digits_of_many_doubles_are_another_path() {
+    let words: Vec<Difference> = (1..40_u64)
+        .map(|at| (at * 8, (at as f64 * 1.37).to_bits()))
+        .map(|(address, value)| word(address, value, value + address / 8 % 3 + 1))
+        .collect();
+    check(&words, &Surroundings::default(), HintClass::CodePath);
+}
+
+#[test]
+fn values_in_another_order_are_a_race_and_addresses_a_list() {
+    let swap = |one, other| [word(0x1000, one, other), word(0x9000, other, one)];
+    check(
+        &swap(0x1234_5678_9abc, 0x9abc_def0_1234_5678),
+        &Surroundings::default(),
+        HintClass::SoftwareRace,
+    );
+    let list = swap(0xffff_8880_0123_4560, 0xffff_8880_0765_4320);
+    check(&list, &Surroundings::default(), HintClass::Nondeterminism);
+}
+
+#[test]
+fn zeros_over_half_a_page_are_none_of_the_classes() {
+    let words: Vec<Difference> = (0..256_u64)
+        .map(|at| {
+            word(
+                0x3000 + at * 8,
+                at.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
+                0,
+            )
+        })
+        .collect();
+    let first = check(&words, &Surroundings::default(), HintClass::Other);
+    assert!(first.reason.contains("lost write"));
+}
+
+#[test]
+fn a_golden_value_is_not_contradicted_by_many_cores_at_once() {
+    let on = |cores: &[u32]| Surroundings {
+        cores: (0..)
+            .map(ReplicaIndex)
+            .zip(cores.iter().map(|&one| core(one)))
+            .collect(),
+        portable: true,
+        ..Surroundings::default()
+    };
+    let likely = |cores: &[u32]| {
+        let hints = rank_golden(false, &on(cores));
+        find(&hints, HintClass::CoreLocalDefect)
+            .probability
+            .unwrap()
+    };
+    assert!(likely(&[1, 1, 1]) > 10.0 * likely(&[1, 2, 3]));
+}
+
+proptest! {
+    #[test]
+    fn any_differences_have_probabilities_that_add_up_to_one(
+        words in prop::collection::vec((0_u64..1 << 24, any::<u64>(), any::<u64>()), 0..40),
+        history in prop::collection::vec((0_u32..5, 0_u64..64), 0..40),
+        text in "\\PC*",
+    ) {
+        let mut differences: Vec<Difference> = words
+            .iter()
+            .map(|&(address, expected, found)| word(address & !7, expected, found))
+            .collect();
+        differences.push(Difference { part: Part::File, found: text, ..word(0, 0, 0) });
+        let hints = ranked_on(&differences, 3, &earlier(&history));
+        let total: f64 = hints.iter().filter_map(|hint| hint.probability).sum();
+        prop_assert!((total - 1.0).abs() < 1e-9);
+        prop_assert_eq!(hints.len(), HintClass::ALL.len());
+        for hint in hints {
+            let ratio = hint.likelihood_ratio.unwrap();
+            prop_assert!(ratio.is_finite() && ratio > 0.0);
+            prop_assert!(!hint.reason.is_empty());
+        }
+    }
+}
