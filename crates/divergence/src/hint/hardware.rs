@@ -97,7 +97,10 @@ fn name(core: &Core) -> String {
 /// A data path that flips the same bits.
 pub(super) fn fixed_mask(shape: &Shape) -> Vec<Weight> {
     let Some(common) = shape.common.filter(|_| shape.len() >= 3) else {
-        let reason = format!("{} differing words are too few for a pattern", shape.len());
+        let reason = format!(
+            "{} are too few for a pattern",
+            counted(shape.len(), "differing word")
+        );
         return vec![Weight::new(0.2, reason)];
     };
     let share = shape.share(common.count);
@@ -200,19 +203,34 @@ fn extent(shape: &Shape) -> Weight {
             Weight::new((1.0 - DRAM_ONE_BIT) / 0.20, reason.to_owned()).from(source::DRAM)
         }
         _ if pages <= 2 && narrow => {
-            let reason =
-                format!("{words} words differ in few bits within {pages} pages, as in a row");
+            let reason = format!(
+                "{words} words differ in few bits within {}, as in a row",
+                counted(pages, "page")
+            );
             Weight::new(3.0, reason).from(source::DRAM)
         }
         _ if shape.share(shape.one_bit) > 0.9 => {
-            let reason =
-                format!("{words} words of {pages} pages differ in one bit, as in a column");
+            let reason = format!(
+                "{words} words of {} differ in one bit, as in a column",
+                counted(pages, "page")
+            );
             Weight::new(2.0, reason).from(source::DRAM)
         }
         _ => {
-            let reason = format!("{words} words of {pages} pages differ in many bits");
+            let reason = format!(
+                "{words} words of {} differ in many bits",
+                counted(pages, "page")
+            );
             Weight::new(0.3, reason)
         }
+    }
+}
+
+/// A number with its noun.
+fn counted(count: usize, noun: &str) -> String {
+    match count {
+        1 => format!("1 {noun}"),
+        _ => format!("{count} {noun}s"),
     }
 }
 
