@@ -1,6 +1,7 @@
 //! What can go wrong in a use case, with a stable code and what the user can do about it.
 
 use crate::injection::InjectionError;
+use crate::program::ProgramError;
 use hypervisor::HypervisorError;
 use std::path::PathBuf;
 use store::StoreError;
@@ -25,6 +26,9 @@ pub enum ControlError {
         /// Why it could not be done.
         detail: String,
     },
+    /// A user's program, or what it is to be given, cannot be used.
+    #[error("--program: {0}")]
+    Program(#[from] ProgramError),
     /// The library holds no such computation, or none that fits.
     #[error("{0}")]
     Computation(String),
@@ -107,6 +111,7 @@ impl ControlError {
             Self::Store(_) => "store",
             Self::Injection(_) => "bad-injection",
             Self::InjectionFailed { .. } => "injection-failed",
+            Self::Program(_) => "bad-program",
             Self::Computation(_) => "no-such-computation",
             Self::NoKernel { .. } => "kernel-missing",
             Self::NotAKernel { .. } => "not-a-kernel",
@@ -126,6 +131,7 @@ impl ControlError {
         matches!(
             self,
             Self::Injection(_)
+                | Self::Program(_)
                 | Self::Computation(_)
                 | Self::Replicas { .. }
                 | Self::OutOfRange(_)
@@ -141,6 +147,7 @@ impl ControlError {
         match self {
             Self::Hypervisor(error) => error.remedy(),
             Self::Store(error) => store_remedy(error).map(str::to_owned),
+            Self::Program(error) => error.remedy().map(str::to_owned),
             Self::Computation(_) => {
                 Some("`vardoger computation ls` lists what there is".to_owned())
             }

@@ -171,6 +171,7 @@ fn without_memory(state: &TerminalState) -> TerminalState {
         metrics: state.metrics.clone(),
         outcome: state.outcome.clone(),
         result_digest: state.result_digest.clone(),
+        exit_status: state.exit_status.clone(),
     }
 }
 

@@ -8,7 +8,7 @@
 //! instruction-set class; where none is known, replicas are each other's only witnesses.
 
 use crate::error::ControlError;
-use crate::request::RunPlan;
+use crate::request::{Computation, RunPlan};
 use crate::session::Session;
 use computation::Descriptor;
 use computation::golden::{Golden, Table, key, native, shipped};
@@ -27,7 +27,10 @@ pub(crate) fn known_digest(
     plan: &RunPlan,
     class: Class,
 ) -> Result<Option<String>, ControlError> {
-    let wanted = key(plan.computation, plan.seed, plan.steps, class);
+    let Computation::Library(computation) = plan.computation else {
+        return Ok(None);
+    };
+    let wanted = key(computation, plan.seed, plan.steps, class);
     let shipped = shipped().map_err(|error| ControlError::Computation(error.to_string()))?;
     let learned = read(&table_path(&session.store_path))?;
     let found = shipped.lookup(&wanted).or_else(|| learned.lookup(&wanted));

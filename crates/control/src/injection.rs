@@ -62,11 +62,11 @@ impl FaultPart {
         }
     }
 
-    /// Where a fault strikes if nothing else is said.
-    fn usual_mark(&self) -> Mark {
+    /// Where a fault strikes if nothing else is said: `on_the_way`, unless it can only be the end.
+    fn usual_mark(&self, on_the_way: Mark) -> Mark {
         match self {
             Self::Log(_) | Self::Metric(_) => Mark::End,
-            Self::Ram(_) | Self::Register(_) | Self::Hang => Mark::Half,
+            Self::Ram(_) | Self::Register(_) | Self::Hang => on_the_way,
         }
     }
 }
@@ -156,7 +156,15 @@ impl Injection {
     /// # Errors
     /// It is not of the grammar, or orders what cannot be done.
     pub fn parse(text: &str) -> Result<Self, InjectionError> {
-        grammar::parse(text)
+        grammar::parse(text, Mark::Half)
+    }
+
+    /// Reads an order for a user's program, whose half nobody knows: its usual mark is the start.
+    ///
+    /// # Errors
+    /// As for [`Injection::parse`].
+    pub fn parse_for_program(text: &str) -> Result<Self, InjectionError> {
+        grammar::parse(text, Mark::Start)
     }
 
     /// The marks at which something is done, in order, in a computation of `steps` steps.

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`session`] | open everything that is needed, and mend what a killed instance left |
 //! | [`request`] | what the user asks for, and what it means |
+//! | [`program`] | a user's own program, checked and loaded |
 //! | [`injection`] | faults that the user orders |
 //! | [`machine`] | the machine that replicas are made of |
 //! | [`run`] | N identical machines, one computation, one verdict |
@@ -22,6 +23,7 @@ mod inject;
 pub mod injection;
 mod leftover;
 pub mod machine;
+pub mod program;
 pub mod progress;
 mod provenance;
 mod replica;
@@ -31,6 +33,7 @@ pub mod session;
 mod surroundings;
 
 pub use error::ControlError;
+pub use program::Program;
 pub use progress::{Progress, ProgressSink, Silent};
-pub use request::{Keep, RunRequest};
+pub use request::{Computation, Keep, RunRequest};
 pub use session::{Session, SessionConfig};

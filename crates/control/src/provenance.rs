@@ -1,6 +1,7 @@
 //! What made a result: the key of every baseline, golden value and mask.
 
 use crate::machine::PreparedMachine;
+use crate::program::Program;
 use crate::request::RunPlan;
 use crate::session::Session;
 use model::Provenance;
@@ -20,9 +21,10 @@ pub(crate) fn provenance(
         kernel_digest: machine.kernel_digest.clone(),
         guest_digest: machine.guest_digest.clone(),
         memory_bytes: machine.spec.memory_bytes,
-        computation: plan.computation.name.to_owned(),
-        computation_version: plan.computation.version,
+        computation: plan.computation.name(),
+        computation_version: plan.computation.version(),
         seed: plan.seed,
         steps: plan.steps,
+        program: plan.computation.program().map(Program::provenance),
     }
 }

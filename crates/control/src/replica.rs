@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  slot ─► restored ─► job in the mailbox ─► running ──signal: mark──► inject ─► running …
+//!                        └─ of a program: running ─► payload written ─┘
 //!                                              │ signal: end │ failed
 //!                                              │ shutdown    │ deadline
 //!                                              ▼
@@ -15,15 +16,17 @@ use crate::campaign::oracle::Whole;
 use crate::error::ControlError;
 use crate::inject::{Fault, distort};
 use crate::machine::PreparedMachine;
+use crate::program::Program;
 use crate::progress::{Progress, ProgressSink};
 use crate::request::{Keep, RunPlan};
 use computation::job::{
-    self, FileAssembler, Job, JobResult, LineReader, Mark, Message, Metric, StopBy,
+    self, Extent, FileAssembler, Job, JobResult, LineReader, Mark, Message, Metric, ProgramEnd,
+    StopBy, StreamEnd,
 };
 use hypervisor::{CpuSlot, Domain, HostInfo, Hypervisor, RunRoot, Stop, WaitLimits};
 use model::{
     Elapsed, GuestPhysicalAddress, InjectionRecord, InstructionCount, MetricSample, Outcome,
-    PAGE_BYTES, Placement, ReplicaIndex, ReplicaRecord,
+    PAGE_BYTES, PageNumber, Placement, ReplicaIndex, ReplicaRecord,
 };
 use state::{ChangedPages, Memory, Registers, TerminalState};
 use std::path::PathBuf;
@@ -56,6 +59,8 @@ pub(crate) struct Captured {
     pub(crate) exported: Option<Exported>,
     pub(crate) whole: Option<Whole>,
     pub(crate) dropped_bytes: u64,
+    /// What of a program's output was left out, in words.
+    pub(crate) cut: Vec<String>,
 }
 
 /// Files that the hypervisor itself wrote.
@@ -136,6 +141,8 @@ struct Life<'a> {
     metrics: Vec<Metric>,
     result: Option<JobResult>,
     faults: Vec<Fault<'a>>,
+    payload: Vec<Extent>,
+    end: Option<ProgramEnd>,
 }
 
 struct Timing {
@@ -148,6 +155,7 @@ struct Timing {
 #[derive(Debug, PartialEq)]
 enum Said {
     Mark(Mark),
+    Payload,
     Failed(String),
     Nothing,
 }
@@ -195,6 +203,11 @@ impl<'a> Life<'a> {
                 Message::Log(text) | Message::Foreign(text) => self.log.push(text),
                 Message::Metric(metric) => self.metrics.push(metric),
                 Message::Result(result) => self.result = Some(result),
+                Message::Payload(extents) => {
+                    self.payload.extend(extents);
+                    said = Said::Payload;
+                }
+                Message::Exit(end) => self.end = Some(*end),
                 Message::Hello(_) | Message::Ready | Message::File(_) | Message::Data(_) => {}
             }
         }
@@ -207,11 +220,15 @@ fn order(domain: &mut dyn Domain, context: &ReplicaContext<'_>) -> Result<(), Co
     let plan = context.plan;
     let job = Job {
         protocol: job::PROTOCOL,
-        computation: plan.computation.name.to_owned(),
+        computation: job::safe_name(&plan.computation.name()),
         seed: plan.seed,
         steps: plan.steps,
         stops: plan.stops.clone(),
         stop_by: stop_by(context.machine),
+        program: plan
+            .computation
+            .program()
+            .map(|program| program.job().clone()),
     };
     let bytes = job::encode_job(&job).map_err(|error| ControlError::Protocol {
         detail: error.to_string(),
@@ -232,13 +249,19 @@ fn stop_by(machine: &PreparedMachine) -> StopBy {
     }
 }
 
+/// How many stops a replica makes on its way: a program has one more, for its payload.
+fn stops_on_the_way(plan: &RunPlan) -> usize {
+    plan.stops.len() + usize::from(plan.computation.program().is_some())
+}
+
 /// Sets the breakpoint of a stop, counted from 0, and takes away the one where the replica stands.
 async fn arm(
     domain: &mut dyn Domain,
     context: &ReplicaContext<'_>,
     stop: usize,
 ) -> Result<(), ControlError> {
-    if stop_by(context.machine) == StopBy::Signal || context.plan.stops.is_empty() {
+    let stops = stops_on_the_way(context.plan);
+    if stop_by(context.machine) == StopBy::Signal || stops == 0 {
         return Ok(());
     }
     let [first, second] = context.machine.hello.waypoints;
@@ -250,7 +273,7 @@ async fn arm(
     if stop > 0 {
         domain.clear_breakpoint(here).await?;
     }
-    if stop < context.plan.stops.len() {
+    if stop < stops {
         domain.set_breakpoint(next).await?;
     }
     Ok(())
@@ -268,9 +291,26 @@ async fn live(
         cpu: plan.deadline.saturating_add(used),
         wall: plan.deadline.saturating_mul(WALL_PER_CPU),
     };
+    let mut passed = 0;
+    if let Some(program) = plan.computation.program() {
+        arm(domain, context, passed).await?;
+        passed += 1;
+        domain.resume().await?;
+        let stop = domain.wait_stop(limits).await?;
+        let said = life.listen(&domain.take_console());
+        match (stop, said) {
+            (Stop::Deadline, _) => return Ok(Outcome::Hung),
+            (Stop::Shutdown(how), _) => return Ok(Outcome::Crashed(how)),
+            (_, Said::Failed(why)) => return Ok(Outcome::Crashed(why)),
+            (_, Said::Payload) => hand_over(domain, program, &life.payload)?,
+            (_, Said::Mark(_) | Said::Nothing) => {
+                return Ok(Outcome::Crashed("it took no program".to_owned()));
+            }
+        }
+    }
     // Every stop is one of the plan's, or the end: a guest cannot make this loop longer.
     let stops = plan.stops.iter().copied().chain([Mark::End]);
-    for (stop, expected) in stops.enumerate() {
+    for (stop, expected) in (passed..).zip(stops) {
         arm(domain, context, stop).await?;
         domain.resume().await?;
         let stop = domain.wait_stop(limits).await?;
@@ -283,7 +323,7 @@ async fn live(
             (_, Said::Mark(mark)) => {
                 return Ok(Outcome::Crashed(format!("it reached {mark} out of order")));
             }
-            (_, Said::Nothing) => {
+            (_, Said::Nothing | Said::Payload) => {
                 return Ok(Outcome::Crashed("it stopped without a mark".to_owned()));
             }
         }
@@ -292,6 +332,32 @@ async fn live(
         }
     }
     Ok(Outcome::Ended)
+}
+
+/// Lays a program's bytes into the pages that the guest offers: the same for every replica.
+fn hand_over(
+    domain: &mut dyn Domain,
+    program: &Program,
+    offered: &[Extent],
+) -> Result<(), ControlError> {
+    let pages = || {
+        offered.iter().flat_map(|extent| {
+            let first = PageNumber::of(extent.0).0;
+            (first..first.saturating_add(extent.1)).map(|number| PageNumber(number).address())
+        })
+    };
+    let offered: u64 = offered.iter().map(|extent| extent.1).sum();
+    let needed = program.job().payload_pages();
+    if offered != needed {
+        return Err(ControlError::Protocol {
+            detail: format!("it offers {offered} pages for a program of {needed}"),
+        });
+    }
+    let pieces = program.parts().flat_map(|part| part.chunks(PAGE_BYTES));
+    for (page, piece) in pages().zip(pieces) {
+        domain.write_memory(page, piece)?;
+    }
+    Ok(())
 }
 
 /// Has the hypervisor write the whole image, where all is kept.
@@ -337,6 +403,7 @@ async fn capture(
         metrics: Vec::new(),
         outcome,
         result_digest: life.result.as_ref().map(|result| result.digest.to_string()),
+        exit_status: life.end.as_ref().map(|end| end.status.to_string()),
     })
 }
 
@@ -350,7 +417,7 @@ fn assemble(
     let instructions = life
         .result
         .as_ref()
-        .filter(|_| deterministic)
+        .filter(|_| deterministic && life.end.is_none())
         .map(|result| instructions(result, stop_ticks(&life.metrics)));
     let steps = life.result.as_ref().map_or(0, |result| result.steps);
     state.metrics = metrics(&life, &timing, instructions, deterministic);
@@ -365,16 +432,38 @@ fn assemble(
             steps,
             changed_pages: state.memory.pages(),
             result_digest: state.result_digest.clone(),
+            exit_status: state.exit_status.clone(),
             metrics: state.metrics.clone(),
             image: None,
             state: None,
         },
         state,
+        cut: life.end.as_ref().map(cut).unwrap_or_default(),
         injections: life.injections(),
         exported: None,
         whole: None,
         dropped_bytes: life.reader.loss().dropped_bytes,
     }
+}
+
+/// What of a program's output did not come, in words.
+fn cut(end: &ProgramEnd) -> Vec<String> {
+    let streams = [("stdout", &end.stdout), ("stderr", &end.stderr)];
+    let streams = streams
+        .into_iter()
+        .filter(|(_, stream)| stream.bytes_not_sent > 0);
+    let mut cut: Vec<String> = streams
+        .map(|(name, StreamEnd { bytes, bytes_not_sent })| {
+            format!("{name}: {bytes_not_sent} of {bytes} bytes are not in the log, only in the digest")
+        })
+        .collect();
+    if end.files_not_sent > 0 {
+        let (not_sent, files) = (end.files_not_sent, end.files);
+        cut.push(format!(
+            "{not_sent} of {files} files are only in the digest"
+        ));
+    }
+    cut
 }
 
 /// Virtual time that went by while the replica stood still.
@@ -392,6 +481,15 @@ fn instructions(result: &JobResult, stop_ticks: u64) -> InstructionCount {
         .saturating_sub(result.tsc_start)
         .saturating_sub(stop_ticks);
     InstructionCount(hypervisor::qemu::command_line::instructions_in(virtual_ns))
+}
+
+/// Virtual time of a user's program. Where it sleeps, no instructions go by with the time.
+fn program_time(life: &Life<'_>) -> Option<Elapsed> {
+    let result = life.result.as_ref().filter(|_| life.end.is_some())?;
+    let ticks = result.tsc.saturating_sub(result.tsc_start);
+    Some(Elapsed::from_ns(
+        ticks.saturating_sub(stop_ticks(&life.metrics)),
+    ))
 }
 
 fn metrics(
@@ -412,6 +510,9 @@ fn metrics(
         .collect();
     if let Some(instructions) = instructions {
         metrics.push(sample("instructions", instructions.0 as f64, true));
+    }
+    if let Some(virtual_time) = program_time(life).filter(|_| deterministic) {
+        metrics.push(sample("virtual_time_s", virtual_time.seconds(), true));
     }
     metrics.push(sample("vcpu_cpu_s", timing.cpu.seconds(), false));
     metrics.push(sample("wall_s", timing.wall.seconds(), false));

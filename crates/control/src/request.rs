@@ -2,9 +2,11 @@
 //! done. Pure: the plan is made from the request, the library and the host's figures.
 
 use crate::error::ControlError;
-use crate::injection::{Injection, PlannedInjection, plan};
+use crate::injection::{Injection, InjectionError, PlannedInjection, plan};
+use crate::program::{self, Program};
 use computation::Descriptor;
 use computation::job::Mark;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The most replicas of one run.
@@ -16,6 +18,66 @@ pub const MAX_BUDGET_S: f64 = 86_400.0;
 /// Instructions that QEMU's translator executes in a second of CPU time under an instruction
 /// count, on integer code: what budgets are scaled by.
 pub const TCG_INSTRUCTIONS_PER_S: f64 = 700e6;
+
+/// The CPU time after which a user's program counts as hung, where nothing else is said: nobody
+/// knows how long it is to take.
+pub const PROGRAM_DEADLINE: Duration = Duration::from_secs(60);
+
+/// What replicas compute.
+#[derive(Debug, Clone)]
+pub enum Computation {
+    /// An entry of the library.
+    Library(&'static Descriptor),
+    /// A program of the user's.
+    Program(Arc<Program>),
+}
+
+impl Computation {
+    /// Its name in reports.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self {
+            Self::Library(descriptor) => descriptor.name.to_owned(),
+            Self::Program(program) => program.computation_name(),
+        }
+    }
+
+    /// Its version.
+    #[must_use]
+    pub const fn version(&self) -> u32 {
+        match self {
+            Self::Library(descriptor) => descriptor.version,
+            Self::Program(_) => program::VERSION,
+        }
+    }
+
+    /// Units of the processor that it is known to exercise.
+    #[must_use]
+    pub fn units(&self) -> Vec<String> {
+        match self {
+            Self::Library(descriptor) => {
+                let units = descriptor.units.iter();
+                units.map(|&unit| unit.to_owned()).collect()
+            }
+            Self::Program(_) => Vec::new(),
+        }
+    }
+
+    /// The user's program, if it is one.
+    #[must_use]
+    pub fn program(&self) -> Option<&Program> {
+        match self {
+            Self::Library(_) => None,
+            Self::Program(program) => Some(program),
+        }
+    }
+}
+
+impl From<&'static Descriptor> for Computation {
+    fn from(descriptor: &'static Descriptor) -> Self {
+        Self::Library(descriptor)
+    }
+}
 
 /// Which evidence stays in the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -31,7 +93,7 @@ pub enum Keep {
 #[derive(Debug, Clone)]
 pub struct RunRequest {
     /// The computation.
-    pub computation: &'static Descriptor,
+    pub computation: Computation,
     /// Why it was chosen, where we chose it.
     pub choice: Option<String>,
     /// How many replicas.
@@ -46,7 +108,8 @@ pub struct RunRequest {
     pub injections: Vec<Injection>,
     /// What to keep.
     pub keep: Keep,
-    /// The longest CPU time of a replica; three times the budget and ten seconds where absent.
+    /// The longest CPU time of a replica; where absent, three times the budget and ten seconds, or
+    /// [`PROGRAM_DEADLINE`].
     pub timeout: Option<Duration>,
     /// What a statistical deviation is held against, times its baseline.
     pub multiplier: f64,
@@ -56,7 +119,7 @@ pub struct RunRequest {
 #[derive(Debug, Clone)]
 pub struct RunPlan {
     /// The computation.
-    pub computation: &'static Descriptor,
+    pub computation: Computation,
     /// Why it was chosen, where we chose it.
     pub choice: Option<String>,
     /// How many replicas.
@@ -88,9 +151,11 @@ impl RunRequest {
     /// A figure is out of range, or an injection cannot be done.
     pub fn plan(self, host_cpus: &[u32]) -> Result<RunPlan, ControlError> {
         self.check()?;
-        let budget_s = self.budget_s.unwrap_or(self.computation.default_budget_s);
-        let steps = computation::steps_for(self.computation, budget_s, TCG_INSTRUCTIONS_PER_S);
+        let (steps, deadline) = self.size();
         let injections = plan(&self.injections, self.seed, self.replicas, steps)?;
+        if self.computation.program().is_some() {
+            check_program_marks(&self.injections)?;
+        }
         let stops = stops(&injections, steps)?;
         let host_cpus = if host_cpus.is_empty() {
             &[0]
@@ -105,9 +170,6 @@ impl RunRequest {
             .cycle()
             .take(self.replicas as usize)
             .collect();
-        let deadline = self
-            .timeout
-            .unwrap_or_else(|| Duration::from_secs_f64(budget_s * 3.0 + 10.0));
         Ok(RunPlan {
             computation: self.computation,
             choice: self.choice,
@@ -124,6 +186,17 @@ impl RunRequest {
         })
     }
 
+    /// Steps, and the longest CPU time of a replica. A program is one step.
+    fn size(&self) -> (u64, Duration) {
+        let Computation::Library(descriptor) = self.computation else {
+            return (1, self.timeout.unwrap_or(PROGRAM_DEADLINE));
+        };
+        let budget_s = self.budget_s.unwrap_or(descriptor.default_budget_s);
+        let steps = computation::steps_for(descriptor, budget_s, TCG_INSTRUCTIONS_PER_S);
+        let three_times = || Duration::from_secs_f64(budget_s * 3.0 + 10.0);
+        (steps, self.timeout.unwrap_or_else(three_times))
+    }
+
     fn check(&self) -> Result<(), ControlError> {
         if !(1..=MAX_REPLICAS).contains(&self.replicas) {
             return Err(ControlError::Replicas {
@@ -131,7 +204,12 @@ impl RunRequest {
                 most: MAX_REPLICAS,
             });
         }
-        let budget_s = self.budget_s.unwrap_or(self.computation.default_budget_s);
+        let budget_s = match &self.computation {
+            Computation::Library(descriptor) => {
+                self.budget_s.unwrap_or(descriptor.default_budget_s)
+            }
+            Computation::Program(_) => PROGRAM_DEADLINE.as_secs_f64(),
+        };
         if !(budget_s > 0.0 && budget_s <= MAX_BUDGET_S) {
             return Err(ControlError::OutOfRange(format!(
                 "a budget of {budget_s} s: it must lie between 0 and {MAX_BUDGET_S} s"
@@ -149,6 +227,15 @@ impl RunRequest {
             )));
         }
         Ok(())
+    }
+}
+
+/// Refuses marks that only a computation of the library has.
+fn check_program_marks(injections: &[Injection]) -> Result<(), InjectionError> {
+    let mut marks = injections.iter().map(|injection| injection.when);
+    match marks.find(|mark| !matches!(mark, Mark::Start | Mark::End)) {
+        Some(mark) => Err(InjectionError::NotOfProgram(mark)),
+        None => Ok(()),
     }
 }
 

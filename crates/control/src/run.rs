@@ -58,7 +58,7 @@ pub async fn start(
         .append(
             Event::RunStarted {
                 run: id,
-                computation: plan.computation.name.to_owned(),
+                computation: plan.computation.name(),
                 replicas: plan.replicas,
             },
             started,
@@ -195,13 +195,12 @@ pub(crate) fn analyse(
     let compare = |error: String| ControlError::Compare(error);
     let base = Base::new(&machine.base, machine.spec.memory_bytes)
         .map_err(|error| compare(error.to_string()))?;
-    let units = plan.computation.units.iter().map(|&unit| unit.to_owned());
     let context = Context {
         base,
         deterministic: machine.spec.deterministic,
         symbols: machine.symbols.as_ref(),
         golden,
-        units: units.collect(),
+        units: plan.computation.units(),
         host_units_exercised: machine.spec.accelerator != Accelerator::Tcg,
         not_compared: not_compared(replicas.len(), dropped_bytes),
     };
@@ -286,16 +285,7 @@ fn assemble(
 ) -> Run {
     let injections = injections(&captured, &analysis);
     evidence::list_injected_words(&mut analysis, &injections, &captured, machine);
-    let warnings = captured
-        .iter()
-        .filter(|replica| replica.dropped_bytes > 0)
-        .map(|replica| {
-            format!(
-                "replica {} sent {} bytes more than are kept",
-                replica.record.index, replica.dropped_bytes
-            )
-        })
-        .collect();
+    let warnings = warnings(&captured);
     let replicas = captured
         .into_iter()
         .map(|replica| blobs.name_in(replica.record))
@@ -317,6 +307,29 @@ fn assemble(
         undecided_words: analysis.undecided_words,
         warnings,
     }
+}
+
+/// What was left out of what replicas said; alike where they are.
+fn warnings(captured: &[Captured]) -> Vec<String> {
+    let dropped = captured.iter().filter(|replica| replica.dropped_bytes > 0);
+    let mut warnings: Vec<String> = dropped
+        .map(|replica| {
+            let Captured {
+                record,
+                dropped_bytes,
+                ..
+            } = replica;
+            format!(
+                "replica {} sent {dropped_bytes} bytes more than are kept",
+                record.index
+            )
+        })
+        .collect();
+    for replica in captured {
+        let cut = replica.cut.iter();
+        warnings.extend(cut.map(|what| format!("replica {}: {what}", replica.record.index)));
+    }
+    warnings
 }
 
 /// The faults, with what became of them.

@@ -2,7 +2,7 @@
 //!
 //! | part | locus | values | flipped bits |
 //! |---|---|---|---|
-//! | outcome | `outcome` | text | – |
+//! | outcome | `outcome`, or `exit status` of a program | text | – |
 //! | memory | address of the word | 8 bytes in memory order | bit 0 is the lowest of the first byte |
 //! | register | its name | as the hypervisor prints it | bit 0 is the lowest of the register |
 //! | file | `NAME+0xOFFSET`, or `result` for the result digest | bytes in order; text | as memory |
@@ -47,12 +47,16 @@ pub(crate) fn of_replica(
             .into_iter()
             .flatten()
             .map(|one| text(part, one))
-            .collect()
+            .collect::<Vec<_>>()
     };
     let words = parts.memory.replicas.get(position).map(|one| &one.listed);
     let files = parts.files.replicas.get(position).map(|one| &one.listed);
     let lists = Lists {
-        outcome: texts(Part::Outcome, &parts.outcome),
+        outcome: [
+            texts(Part::Outcome, &parts.outcome),
+            texts(Part::Outcome, &parts.exit_status),
+        ]
+        .concat(),
         memory: words
             .into_iter()
             .flatten()
@@ -78,11 +82,16 @@ pub(crate) fn undecided(
 ) -> Vec<Difference> {
     let texts = |part, comparison: &state::TextComparison| {
         let listed = comparison.undecided.iter();
-        listed.map(|one| undecided_text(part, one)).collect()
+        let listed = listed.map(|one| undecided_text(part, one));
+        listed.collect::<Vec<_>>()
     };
     let words = parts.memory.undecided.iter();
     let lists = Lists {
-        outcome: texts(Part::Outcome, &parts.outcome),
+        outcome: [
+            texts(Part::Outcome, &parts.outcome),
+            texts(Part::Outcome, &parts.exit_status),
+        ]
+        .concat(),
         memory: words.map(|one| undecided_word(one, symbols)).collect(),
         others: [
             texts(Part::Register, &parts.registers),

@@ -7,7 +7,13 @@ use model::{FindingKind, Outcome, Severity};
 /// What differences mean. How a replica ended comes first; then whether what it puts out is wrong.
 pub(crate) fn kind_of(replicas: &[Replica<'_>], counts: Counts) -> FindingKind {
     let any = |ended: fn(&Outcome) -> bool| replicas.iter().any(|one| ended(&one.state.outcome));
-    if counts.outcome > 0 && any(|outcome| matches!(outcome, Outcome::Crashed(_))) {
+    let killed = |one: &Replica<'_>| {
+        let status = one.state.exit_status.as_deref();
+        status.is_some_and(|status| status.starts_with("signal"))
+    };
+    if counts.outcome > 0
+        && (any(|outcome| matches!(outcome, Outcome::Crashed(_))) || replicas.iter().any(killed))
+    {
         FindingKind::Crash
     } else if counts.outcome > 0 && any(|outcome| *outcome == Outcome::Hung) {
         FindingKind::Hang

@@ -11,6 +11,9 @@ use std::collections::BTreeMap;
 /// The name under which the digest of the computation's own result is compared.
 pub(crate) const RESULT_NAME: &str = "result";
 
+/// The name under which a program's exit status is compared; it counts as part of the outcome.
+const EXIT_STATUS_NAME: &str = "exit status";
+
 /// The parts in the order in which differences are listed.
 const PARTS: [Part; 6] = [
     Part::Outcome,
@@ -25,6 +28,7 @@ const PARTS: [Part; 6] = [
 /// out.
 pub(crate) struct Parts {
     pub(crate) outcome: TextComparison,
+    pub(crate) exit_status: TextComparison,
     pub(crate) memory: MemoryComparison,
     pub(crate) registers: TextComparison,
     pub(crate) result: TextComparison,
@@ -49,12 +53,14 @@ impl Parts {
         let results: Vec<_> = states()
             .map(|state| state.result_digest.as_deref())
             .collect();
+        let exits: Vec<_> = states().map(|state| state.exit_status.as_deref()).collect();
         let files: Vec<_> = states().map(|state| &state.files).collect();
         let logs: Vec<_> = states().map(|state| state.log.as_slice()).collect();
         let exact = |replica| exact_metrics(replica, context.deterministic);
         let metrics: Vec<_> = replicas.iter().map(exact).collect();
         Ok(Self {
             outcome: compare_outcomes(replicas, limits),
+            exit_status: compare_values(EXIT_STATUS_NAME, &exits, limits),
             memory: compare_memory(&context.base, &memories, limits)?,
             registers: compare_named(&registers, limits),
             result: compare_values(RESULT_NAME, &results, limits),
@@ -72,7 +78,7 @@ impl Parts {
         let memory = self.memory.replicas.get(position);
         let files = self.files.replicas.get(position);
         Counts {
-            outcome: texts(&self.outcome),
+            outcome: texts(&self.outcome) + texts(&self.exit_status),
             memory: memory.map_or(0, |one| one.differing_words),
             registers: texts(&self.registers),
             files: texts(&self.result) + files.map_or(0, |one| one.differing_words),
@@ -84,7 +90,7 @@ impl Parts {
     /// How much no majority decided.
     pub(crate) const fn undecided(&self) -> Counts {
         Counts {
-            outcome: self.outcome.undecided_count,
+            outcome: self.outcome.undecided_count + self.exit_status.undecided_count,
             memory: self.memory.undecided_words,
             registers: self.registers.undecided_count,
             files: self.result.undecided_count + self.files.undecided_count,

@@ -36,6 +36,7 @@ fn good() -> TerminalState {
         ],
         outcome: Outcome::Ended,
         result_digest: Some("d1".to_owned()),
+        exit_status: None,
     }
 }
 

@@ -40,7 +40,7 @@ pub use fleet::{Level, NodeRef};
 pub use hint::{Hint, HintClass};
 pub use id::{ActionId, EventId, FindingId, ReplicaIndex, RunId};
 pub use run::{
-    Coverage, Deviation, Fate, InjectionRecord, MetricSample, Outcome, Placement, Provenance,
-    ReplicaRecord, Run, Verdict,
+    ContentProvenance, Coverage, Deviation, Fate, InjectionRecord, MetricSample, Outcome,
+    Placement, ProgramProvenance, Provenance, ReplicaRecord, Run, Verdict,
 };
 pub use severity::Severity;

@@ -98,6 +98,33 @@ pub struct Provenance {
     pub seed: u64,
     /// How many steps it took.
     pub steps: u64,
+    /// The user's program, where it was no computation of the library.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program: Option<ProgramProvenance>,
+}
+
+/// A user's program as the key of a result: the same bytes, arguments and input.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ProgramProvenance {
+    /// The executable.
+    pub executable: ContentProvenance,
+    /// Its arguments, without the zeroth.
+    pub arguments: Vec<String>,
+    /// Its standard input, where one was given.
+    pub stdin: Option<ContentProvenance>,
+    /// Its input files, in their order.
+    pub files: Vec<ContentProvenance>,
+}
+
+/// Bytes that went into a run.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ContentProvenance {
+    /// The name of the file that they came from, without directories.
+    pub name: String,
+    /// How many there are.
+    pub bytes: u64,
+    /// Their BLAKE3 digest, in hexadecimal.
+    pub digest: String,
 }
 
 /// One measured figure of a replica.
@@ -133,6 +160,9 @@ pub struct ReplicaRecord {
     pub changed_pages: u64,
     /// The digest of the result that the computation itself reports.
     pub result_digest: Option<String>,
+    /// How the user's program ended, where there is one: its exit code, or `signal 11 (SIGSEGV)`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_status: Option<String>,
     /// All its metrics.
     pub metrics: Vec<MetricSample>,
     /// The key of its full memory image in the store, where all was to be kept.

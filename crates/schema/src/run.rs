@@ -5,7 +5,8 @@ use crate::document::Payload;
 use crate::finding::HintDocument;
 use crate::format::{self, hexadecimal};
 use model::{
-    Coverage, Deviation, InjectionRecord, MetricSample, Placement, Provenance, ReplicaRecord, Run,
+    ContentProvenance, Coverage, Deviation, InjectionRecord, MetricSample, Placement,
+    ProgramProvenance, Provenance, ReplicaRecord, Run,
 };
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -75,6 +76,32 @@ pub struct ProvenanceDocument {
     pub guest_digest: String,
     /// Guest memory.
     pub memory_bytes: u64,
+    /// The user's program, where the computation is one.
+    pub program: Option<ProgramDocument>,
+}
+
+/// A user's program.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct ProgramDocument {
+    /// The executable.
+    pub executable: ContentDocument,
+    /// Its arguments, without the zeroth.
+    pub arguments: Vec<String>,
+    /// Its standard input; `null` where none was given, so that it was empty.
+    pub stdin: Option<ContentDocument>,
+    /// The files that it found in its working directory.
+    pub files: Vec<ContentDocument>,
+}
+
+/// Bytes that went into a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct ContentDocument {
+    /// The name of the file that they came from, without directories.
+    pub name: String,
+    /// How many there are.
+    pub bytes: u64,
+    /// Their BLAKE3 digest, in hexadecimal.
+    pub digest: String,
 }
 
 /// One replica.
@@ -101,6 +128,10 @@ pub struct ReplicaDocument {
     pub changed_pages: u64,
     /// The digest of the result that the computation itself reports, in hexadecimal.
     pub result_digest: Option<String>,
+    /// How the user's program ended, where the computation is one: its exit code, or the signal
+    /// that ended it.
+    #[schemars(extend("examples" = ["0", "1", "signal 11 (SIGSEGV)"]))]
+    pub exit_status: Option<String>,
     /// All its metrics.
     pub metrics: Vec<MetricDocument>,
     /// The key of its full memory image in the store, where it was kept.
@@ -305,6 +336,28 @@ impl From<&Provenance> for ProvenanceDocument {
             kernel_digest: provenance.kernel_digest.clone(),
             guest_digest: provenance.guest_digest.clone(),
             memory_bytes: provenance.memory_bytes,
+            program: provenance.program.as_ref().map(Into::into),
+        }
+    }
+}
+
+impl From<&ProgramProvenance> for ProgramDocument {
+    fn from(program: &ProgramProvenance) -> Self {
+        Self {
+            executable: (&program.executable).into(),
+            arguments: program.arguments.clone(),
+            stdin: program.stdin.as_ref().map(Into::into),
+            files: program.files.iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl From<&ContentProvenance> for ContentDocument {
+    fn from(content: &ContentProvenance) -> Self {
+        Self {
+            name: content.name.clone(),
+            bytes: content.bytes,
+            digest: content.digest.clone(),
         }
     }
 }
@@ -323,6 +376,7 @@ impl From<&ReplicaRecord> for ReplicaDocument {
             steps: replica.steps,
             changed_pages: replica.changed_pages,
             result_digest: replica.result_digest.clone(),
+            exit_status: replica.exit_status.clone(),
             metrics: replica.metrics.iter().map(Into::into).collect(),
             image: replica.image.clone(),
             state: replica.state.clone(),

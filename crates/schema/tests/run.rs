@@ -35,6 +35,7 @@ fn replica() -> ReplicaRecord {
         steps: 42,
         changed_pages: 7,
         result_digest: None,
+        exit_status: Some("signal 11 (SIGSEGV)".to_owned()),
         metrics: vec![MetricSample {
             name: "page_faults".to_owned(),
             value: 3.0,

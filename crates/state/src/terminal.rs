@@ -113,6 +113,8 @@ pub struct TerminalState {
     pub outcome: Outcome,
     /// The digest of the result that the computation itself reports.
     pub result_digest: Option<String>,
+    /// How the user's program ended, where the computation is one.
+    pub exit_status: Option<String>,
 }
 
 impl Default for TerminalState {
@@ -126,6 +128,7 @@ impl Default for TerminalState {
             metrics: Vec::new(),
             outcome: Outcome::Ended,
             result_digest: None,
+            exit_status: None,
         }
     }
 }

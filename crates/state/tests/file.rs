@@ -42,6 +42,7 @@ fn sample() -> StateFile {
         }],
         outcome: Outcome::Crashed("triple fault".to_owned()),
         result_digest: Some("00ff".to_owned()),
+        exit_status: None,
     };
     let provenance = Provenance {
         hypervisor: "qemu 10.0.2".to_owned(),
@@ -219,6 +220,7 @@ fn any_state() -> impl Strategy<Value = TerminalState> {
         prop::collection::btree_map(".{0,5}", prop::collection::vec(any::<u8>(), 0..20), 0..3);
     let metrics = prop::collection::vec((".{0,5}", -1e9_f64..1e9, any::<bool>()), 0..3);
     let digest = prop::option::of("[0-9a-f]{1,8}");
+    let exit = prop::option::of(".{0,8}");
     (
         any_memory(),
         registers,
@@ -226,20 +228,23 @@ fn any_state() -> impl Strategy<Value = TerminalState> {
         files,
         metrics,
         any_outcome(),
-        digest,
+        (digest, exit),
     )
         .prop_map(
-            |(memory, registers, log, files, metrics, outcome, result_digest)| TerminalState {
-                memory,
-                registers: Registers::try_from(registers).unwrap(),
-                log,
-                files,
-                metrics: metrics
-                    .into_iter()
-                    .map(|(name, value, exact)| MetricSample { name, value, exact })
-                    .collect(),
-                outcome,
-                result_digest,
+            |(memory, registers, log, files, metrics, outcome, (result_digest, exit_status))| {
+                TerminalState {
+                    memory,
+                    registers: Registers::try_from(registers).unwrap(),
+                    log,
+                    files,
+                    metrics: metrics
+                        .into_iter()
+                        .map(|(name, value, exact)| MetricSample { name, value, exact })
+                        .collect(),
+                    outcome,
+                    result_digest,
+                    exit_status,
+                }
             },
         )
 }

@@ -166,8 +166,24 @@ pub(crate) enum RunVerb {
 #[derive(Debug, Args)]
 pub(crate) struct StartArgs {
     /// Computation, by name; or let `--target` and `--sensitivity` choose
-    #[arg(required_unless_present_any = ["target", "sensitivity"])]
+    #[arg(required_unless_present_any = ["target", "sensitivity", "program"])]
     pub(crate) computation: Option<String>,
+    /// A static executable of yours as the computation; its arguments follow `--`
+    #[arg(
+        long,
+        value_name = "PATH",
+        conflicts_with_all = ["computation", "target", "sensitivity", "budget"]
+    )]
+    pub(crate) program: Option<PathBuf>,
+    /// A file that the program finds in its working directory
+    #[arg(long, value_name = "PATH", requires = "program")]
+    pub(crate) file: Vec<PathBuf>,
+    /// The program's standard input; empty where absent
+    #[arg(long, value_name = "PATH", requires = "program")]
+    pub(crate) stdin: Option<PathBuf>,
+    /// Arguments of the program
+    #[arg(last = true, value_name = "ARGUMENTS", requires = "program")]
+    pub(crate) arguments: Vec<String>,
     /// Choose what exercises this: cpu.fpu, cpu.crypto, cpu.integer, memory, kernel
     #[arg(long, conflicts_with = "computation")]
     pub(crate) target: Option<String>,

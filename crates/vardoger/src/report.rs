@@ -9,12 +9,15 @@ mod section;
 use anstyle::{AnsiColor, Style};
 pub(crate) use hint::{hint_rows, whole_hint};
 use model::{
-    Deviation, Difference, Fate, GuestPhysicalAddress, InjectionRecord, Locus, Outcome, Part,
-    ReplicaRecord, Run, Verdict,
+    ContentProvenance, Deviation, Difference, Fate, GuestPhysicalAddress, InjectionRecord, Locus,
+    Part, ProgramProvenance, Provenance, ReplicaRecord, Run, Verdict,
 };
 pub(crate) use number::{bytes, count};
 use section::{Section, differences};
 pub(crate) use section::{difference_table, rows, table};
+
+/// Digits of a digest that the terminal shows.
+const SHOWN_DIGITS: usize = 12;
 
 /// The report of one run.
 pub(crate) fn run(run: &Run) -> String {
@@ -72,22 +75,60 @@ fn headline(text: &mut String, run: &Run) {
     line(
         text,
         &format!(
-            "{faint}  {} v{} · {} replicas · seed {:#x} · {} steps · {}, {}, cpu {} · run {}{faint:#}",
+            "{faint}  {} v{} · {} replicas · seed {:#x} · {}{}, {}, cpu {} · run {}{faint:#}",
             made.computation,
             made.computation_version,
             run.replicas.len(),
             made.seed,
-            count(made.steps),
+            steps(made),
             made.hypervisor,
             made.accelerator,
             made.cpu_model,
             run.id,
         ),
     );
+    if let Some(program) = &made.program {
+        line(text, &format!("{faint}  {}{faint:#}", given(program)));
+    }
     if let Some(choice) = &run.choice {
         line(text, &format!("{faint}  chosen: {choice}{faint:#}"));
     }
     line(text, "");
+}
+
+/// How long a computation of the library is; a program is as long as it is.
+fn steps(made: &Provenance) -> String {
+    match made.program {
+        Some(_) => String::new(),
+        None => format!("{} steps · ", count(made.steps)),
+    }
+}
+
+/// What a user's program was given.
+fn given(program: &ProgramProvenance) -> String {
+    let content = |content: &ContentProvenance| {
+        let digest: String = content.digest.chars().take(SHOWN_DIGITS).collect();
+        format!("{} {} {digest}", content.name, bytes(content.bytes))
+    };
+    let mut parts = vec![content(&program.executable)];
+    if !program.arguments.is_empty() {
+        let arguments = program.arguments.iter();
+        let arguments: Vec<String> = arguments.map(|word| format!("{word:?}")).collect();
+        parts.push(format!("arguments {}", arguments.join(" ")));
+    }
+    parts.extend(
+        program
+            .stdin
+            .iter()
+            .map(|stdin| format!("stdin {}", content(stdin))),
+    );
+    parts.extend(
+        program
+            .files
+            .iter()
+            .map(|file| format!("file {}", content(file))),
+    );
+    parts.join(" · ")
 }
 
 /// Who deviates, how bad it is, where, and what.
@@ -189,7 +230,7 @@ fn replicas(run: &Run) -> String {
     for record in &run.replicas {
         rows.push(vec![
             record.index.to_string(),
-            outcome(&record.outcome),
+            outcome(record),
             record
                 .placement
                 .cpus
@@ -209,8 +250,12 @@ fn replicas(run: &Run) -> String {
     table(&rows)
 }
 
-fn outcome(outcome: &Outcome) -> String {
-    outcome.to_string()
+fn outcome(record: &ReplicaRecord) -> String {
+    match &record.exit_status {
+        Some(status) if status.starts_with("signal") => format!("{}, {status}", record.outcome),
+        Some(status) => format!("{}, exit status {status}", record.outcome),
+        None => record.outcome.to_string(),
+    }
 }
 
 fn injections(run: &Run) -> String {
@@ -287,7 +332,14 @@ fn coverage(run: &Run) -> String {
         let size = bytes(coverage.bytes_not_compared);
         section.row("not compared", &format!("{size} ({why})"));
     }
-    section.row("exercised", &coverage.units.join(", "));
+    if run.provenance.program.is_some() {
+        section.row(
+            "exercised",
+            "what the program does; nobody has said what that is",
+        );
+    } else {
+        section.row("exercised", &coverage.units.join(", "));
+    }
     if !coverage.host_units_exercised {
         section.row(
             "",

@@ -32,6 +32,42 @@ pub enum JobError {
         /// The steps that the job asks for.
         found: u64,
     },
+    /// A program has no bytes, or more than a guest has room for.
+    #[error(
+        "payload of {found} bytes: program, standard input and files take 1 to {} bytes",
+        super::program::MAX_PAYLOAD_BYTES
+    )]
+    Payload {
+        /// The bytes of all parts.
+        found: u64,
+    },
+    /// A program has more input files than their names have room for.
+    #[error(
+        "{found} files for a program, at most {} are allowed",
+        super::program::MAX_INPUT_FILES
+    )]
+    TooManyFiles {
+        /// How many it has.
+        found: usize,
+    },
+    /// Arguments and names of a program are too long for the mailbox.
+    #[error(
+        "arguments and file names of {found} bytes, at most {} are allowed",
+        super::program::MAX_WORDS_BYTES
+    )]
+    Words {
+        /// Their bytes.
+        found: usize,
+    },
+    /// An argument holds what ends an argument.
+    #[error("an argument holds a zero byte")]
+    ZeroByte,
+    /// A file's name has a directory in it, or characters that cannot be shown.
+    #[error("`{0}` is no name of a file that a guest can be given")]
+    FileName(String),
+    /// Two files have one name.
+    #[error("there is a file `{0}` twice")]
+    DuplicateFile(String),
     /// There are more stops than a job may have.
     #[error(
         "job has {found} stops, at most {} are allowed",
@@ -40,6 +76,12 @@ pub enum JobError {
     TooManyStops {
         /// How many it has.
         found: usize,
+    },
+    /// A program is to stop where no mark of it is.
+    #[error("stop {mark}: a program has the marks start and end alone")]
+    NoSuchMark {
+        /// The stop.
+        mark: super::Mark,
     },
     /// A stop lies after the end.
     #[error("stop {mark} lies after the end of {steps} steps")]
@@ -86,6 +128,9 @@ pub enum ProtocolError {
     /// The symbols' place in memory makes no sense.
     #[error("place of the guest's symbols: {0}")]
     Symbols(&'static str),
+    /// The place of a payload makes no sense.
+    #[error("an extent of the payload is no run of pages")]
+    PayloadPlace,
     /// A mailbox page's address is not that of a page.
     #[error("mailbox address {0} is not that of a page")]
     Mailbox(model::GuestPhysicalAddress),

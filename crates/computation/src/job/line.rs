@@ -3,7 +3,9 @@
 //! What does not begin with `vd1 ` is not ours and becomes [`Message::Foreign`]; what does, and
 //! still makes no sense, is an error. All text is sanitised in both directions.
 
+use super::message::Extent;
 use super::message::{FileHeader, Hello, JobResult, MarkReached, Message, Metric};
+use super::program::{ProgramEnd, check_extents};
 use super::text::{MAX_LINE_BYTES, safe_name, sanitise};
 use super::{ProtocolError, message};
 use crate::digest::{from_hexadecimal, to_hexadecimal};
@@ -56,6 +58,16 @@ fn parse_payload(kind: &[u8], payload: &[u8]) -> Result<Message, ProtocolError> 
         b"data" => from_hexadecimal(payload)
             .map(Message::Data)
             .ok_or(ProtocolError::Hexadecimal),
+        b"payload" => {
+            let extents: Vec<Extent> = json("payload", payload)?;
+            check_extents(&extents)?;
+            Ok(Message::Payload(extents))
+        }
+        b"exit" => {
+            let end: ProgramEnd = json("exit", payload)?;
+            end.check()?;
+            Ok(Message::Exit(Box::new(end)))
+        }
         b"result" => json::<JobResult>("result", payload).map(Message::Result),
         b"failed" => Ok(Message::Failed(sanitise(payload))),
         other => Err(ProtocolError::Kind(safe_name(&String::from_utf8_lossy(
@@ -90,6 +102,14 @@ pub fn write_line(message: &Message) -> Result<Vec<u8>, ProtocolError> {
             with_json("file", header)
         }
         Message::Data(bytes) => Ok(format!("vd1 data {}", to_hexadecimal(bytes))),
+        Message::Payload(extents) => {
+            check_extents(extents)?;
+            with_json("payload", extents)
+        }
+        Message::Exit(end) => {
+            end.check()?;
+            with_json("exit", end)
+        }
         Message::Result(result) => with_json("result", result),
         Message::Failed(text) => Ok(format!("vd1 failed {}", sanitise(text.as_bytes()))),
         Message::Foreign(text) => Ok(sanitise(text.as_bytes())),
@@ -114,7 +134,7 @@ const _: () = assert!("vd1 data ".len() + 2 * message::DATA_BYTES <= MAX_LINE_BY
 #[cfg(test)]
 pub(super) mod tests {
     use super::super::mailbox::tests::mark;
-    use super::super::message::{Extent, MAX_EXTENTS, MAX_FILE_BYTES, Symbols};
+    use super::super::message::{MAX_EXTENTS, MAX_FILE_BYTES, Symbols};
     use super::*;
     use crate::Digest;
     use crate::isa::Class;
@@ -173,6 +193,12 @@ pub(super) mod tests {
             (name, 0..=MAX_FILE_BYTES)
                 .prop_map(|(name, bytes)| Message::File(FileHeader { name, bytes })),
             proptest::collection::vec(any::<u8>(), 0..=message::DATA_BYTES).prop_map(Message::Data),
+            proptest::collection::vec(
+                (page_address(), 1_u64..16).prop_map(|(address, n)| Extent(address, n)),
+                0..=MAX_EXTENTS
+            )
+            .prop_map(Message::Payload),
+            super::super::program::tests::end().prop_map(|end| Message::Exit(Box::new(end))),
             (any::<[u8; 32]>(), counters).prop_map(|(digest, (steps, tsc, tsc_start))| {
                 let digest = Digest(digest);
                 Message::Result(JobResult {

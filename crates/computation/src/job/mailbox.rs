@@ -70,6 +70,14 @@ fn check(job: &Job) -> Result<(), JobError> {
         let found = job.stops.len();
         return Err(JobError::TooManyStops { found });
     }
+    if let Some(program) = &job.program {
+        program.check()?;
+        // Nobody can know where half of a stranger's program is.
+        let unknown = |mark: &&Mark| !matches!(mark, Mark::Start | Mark::End);
+        if let Some(&mark) = job.stops.iter().find(unknown) {
+            return Err(JobError::NoSuchMark { mark });
+        }
+    }
     let after_end = |mark: &&Mark| mark.at(job.steps) > job.steps;
     match job.stops.iter().find(after_end) {
         None => Ok(()),
@@ -98,20 +106,28 @@ pub(super) mod tests {
     fn job() -> impl Strategy<Value = Job> {
         let name = "[a-z][a-z0-9._-]{0,63}";
         let stops = proptest::collection::vec(mark(), 0..=MAX_STOPS);
-        (name, any::<u64>(), 1..=MAX_STEPS, stops).prop_map(|(computation, seed, steps, stops)| {
-            let clip = |mark| match mark {
-                Mark::Step(step) => Mark::Step(step % (steps + 1)),
-                other => other,
-            };
-            Job {
-                protocol: PROTOCOL,
-                computation,
-                seed,
-                steps,
-                stops: stops.into_iter().map(clip).collect(),
-                stop_by: StopBy::Waypoint,
-            }
-        })
+        let program = proptest::option::of(super::super::program::tests::program());
+        let steps = 1..=MAX_STEPS;
+        (name, any::<u64>(), steps, stops, program).prop_map(
+            |(computation, seed, steps, mut stops, program)| {
+                if program.is_some() {
+                    stops.retain(|mark| matches!(mark, Mark::Start | Mark::End));
+                }
+                let clip = |mark| match mark {
+                    Mark::Step(step) => Mark::Step(step % (steps + 1)),
+                    other => other,
+                };
+                Job {
+                    protocol: PROTOCOL,
+                    computation,
+                    seed,
+                    steps,
+                    stops: stops.into_iter().map(clip).collect(),
+                    stop_by: StopBy::Waypoint,
+                    program,
+                }
+            },
+        )
     }
 
     fn example() -> Job {
@@ -122,6 +138,7 @@ pub(super) mod tests {
             steps: 240,
             stops: vec![Mark::Half, Mark::Step(7)],
             stop_by: StopBy::Signal,
+            program: None,
         }
     }
 

@@ -35,6 +35,10 @@ pub enum Message {
     Log(String),
     /// Something counted.
     Metric(Metric),
+    /// Memory that waits for the next bytes of a program's payload. A stop follows the last.
+    Payload(Vec<Extent>),
+    /// How a program came out.
+    Exit(Box<super::ProgramEnd>),
     /// A file begins.
     File(FileHeader),
     /// More of the file that began last.
@@ -170,7 +174,8 @@ impl Symbols {
         if self.extents.len() > MAX_EXTENTS {
             return Err(ProtocolError::Limit("extents"));
         }
-        if !self.extents.iter().all(|extent| extent.is_sound()) {
+        let is_sound = |extent: &Extent| extent.is_sound(MAX_SYMBOLS_BYTES);
+        if !self.extents.iter().all(is_sound) {
             return Err(ProtocolError::Symbols("an extent is no run of pages"));
         }
         let pages = self.extents.iter().map(|extent| extent.1).sum::<u64>();
@@ -182,11 +187,11 @@ impl Symbols {
 }
 
 impl Extent {
-    /// Whether it is a run of pages that fits the address space. At most
-    /// [`MAX_SYMBOLS_BYTES`] long, so that sums of extents cannot overflow.
-    fn is_sound(self) -> bool {
+    /// Whether it is a run of pages that fits the address space, at most `limit` bytes long, so
+    /// that sums of extents cannot overflow.
+    pub(super) fn is_sound(self, limit: u64) -> bool {
         let bytes = self.1.checked_mul(PAGE_BYTES as u64);
-        let fits = |bytes| bytes <= MAX_SYMBOLS_BYTES && self.0.0.checked_add(bytes).is_some();
+        let fits = |bytes| bytes <= limit && self.0.0.checked_add(bytes).is_some();
         self.1 > 0 && is_page(self.0) && bytes.is_some_and(fits)
     }
 }

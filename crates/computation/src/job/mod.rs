@@ -25,6 +25,7 @@ pub mod line;
 pub mod mailbox;
 mod mark;
 pub mod message;
+pub mod program;
 pub mod reader;
 mod text;
 
@@ -34,8 +35,10 @@ pub use line::{parse_line, write_line};
 pub use mailbox::{MAILBOX_BYTES, MAILBOX_PAGES, MAX_STEPS, decode_job, encode_job};
 pub use mark::{Mark, ParseMarkError};
 pub use message::{
-    Extent, FileHeader, Hello, JobResult, MarkReached, Message, Metric, Symbols, file_messages,
+    Extent, FileHeader, Hello, JobResult, MAX_EXTENTS, MarkReached, Message, Metric, Symbols,
+    file_messages,
 };
+pub use program::{ExitStatus, InputFile, ProgramEnd, ProgramJob, StreamEnd};
 pub use reader::{LineReader, Loss};
 pub use text::{MAX_LINE_BYTES, safe_name, sanitise};
 
@@ -59,6 +62,9 @@ pub struct Job {
     pub stops: Vec<Mark>,
     /// How it stops there.
     pub stop_by: StopBy,
+    /// The user's program that it is to start, in place of a computation of the library.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program: Option<ProgramJob>,
 }
 
 /// How a guest stops at a mark on its way. At its end it always signals.

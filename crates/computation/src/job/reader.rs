@@ -8,7 +8,7 @@
 //! ```
 //!
 //! A guest may flood. What only informs (log, foreign, file, data) ends at [`MAX_LOG_LINES`] lines
-//! or [`MAX_CHANNEL_BYTES`]; what steers a run (hello, ready, mark, metric, result, failed) still
+//! or [`MAX_CHANNEL_BYTES`]; what steers a run (hello, ready, payload, mark, metric, exit, result, failed) still
 //! gets through after that, up to [`MAX_STEERING_LINES`], so that a chatty guest is not taken for
 //! a hung one. All that is dropped is counted in [`Loss`]. A line that claims to be ours and is not
 //! is given as [`Message::Foreign`], and counted as well: a fault may have damaged it.

@@ -44,8 +44,17 @@ pub enum InjectionError {
     /// What a machine wrote since a mark is lost, and after the end it writes nothing.
     #[error("mode={0} needs a mark before the end: what is written after it is lost")]
     NothingAfterEnd(FaultMode),
+    /// A mark that a user's program does not have.
+    #[error(
+        "a program has no mark {0}: where it is at a step cannot be known; it has start (before its \
+         first instruction) and end (as it exits)"
+    )]
+    NotOfProgram(Mark),
     /// Something that only wall-clock time can say.
-    #[error("@time is not repeatable and is not supported: use start, half, end or step:K")]
+    #[error(
+        "@time is not repeatable and is not supported: use start, half, end or step:K, or of a \
+         program start or end"
+    )]
     TimeNotYet,
     /// An option after a comma is unknown.
     #[error(
@@ -75,8 +84,8 @@ pub enum InjectionError {
     TooMany,
 }
 
-/// Reads an order.
-pub(super) fn parse(text: &str) -> Result<Injection, InjectionError> {
+/// Reads an order; faults that take any mark have `on_the_way` where none is named.
+pub(super) fn parse(text: &str, on_the_way: Mark) -> Result<Injection, InjectionError> {
     let mut options = text.split(',');
     let head = options.next().unwrap_or_default();
     let (head, when) = match head.split_once('@') {
@@ -91,7 +100,7 @@ pub(super) fn parse(text: &str) -> Result<Injection, InjectionError> {
     let part = parse_part(part, place)?;
     let (replica, mode) = parse_options(options)?;
     let injection = Injection {
-        when: when.unwrap_or(part.usual_mark()),
+        when: when.unwrap_or(part.usual_mark(on_the_way)),
         part,
         bit,
         replica,
@@ -211,7 +220,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn check(text: &str, expected: Injection) {
-        assert_eq!(parse(text), Ok(expected), "{text}");
+        assert_eq!(Injection::parse(text), Ok(expected), "{text}");
     }
 
     fn ram(place: RamWhere, when: Mark) -> Injection {
@@ -279,7 +288,7 @@ mod tests {
 
     #[test]
     fn wrong_orders_say_what_is_right() {
-        let wrong = |text: &str| parse(text).unwrap_err().to_string();
+        let wrong = |text: &str| Injection::parse(text).unwrap_err().to_string();
         assert!(wrong("tape").contains("ram, reg, log"));
         assert!(wrong("disk").contains("no disk"));
         assert!(wrong("ram=here").contains("live, text, any"));
@@ -303,7 +312,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_order_is_survived(text in "[ -~]{0,60}") {
-            if let Ok(injection) = parse(&text) {
+            if let Ok(injection) = Injection::parse(&text) {
                 prop_assert!(injection.bit.is_none_or(|bit| bit < 512));
             }
         }

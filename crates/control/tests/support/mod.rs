@@ -78,6 +78,7 @@ pub(crate) fn chain(steps: u64, stops: &[Mark]) -> Job {
         seed: 7,
         steps,
         stops: stops.to_vec(),
+        program: None,
         stop_by: StopBy::Waypoint,
     }
 }

@@ -86,6 +86,8 @@ struct Header {
     origin: Origin,
     outcome: Outcome,
     result_digest: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    exit_status: Option<String>,
     registers: Registers,
     metrics: Vec<MetricSample>,
     files: Vec<FileEntry>,

@@ -45,6 +45,7 @@ pub fn read_state(input: &mut impl Read) -> Result<StateFile, StateFileError> {
         metrics: header.metrics,
         outcome: header.outcome,
         result_digest: header.result_digest,
+        exit_status: header.exit_status,
     };
     let origin = header.origin;
     Ok(StateFile { state, origin })

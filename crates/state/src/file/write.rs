@@ -49,6 +49,7 @@ fn header(state: &TerminalState, origin: &Origin) -> Result<Vec<u8>, StateFileEr
         origin: origin.clone(),
         outcome: state.outcome.clone(),
         result_digest: state.result_digest.clone(),
+        exit_status: state.exit_status.clone(),
         registers: state.registers.clone(),
         metrics: state.metrics.clone(),
         files: state.files.iter().map(entry).collect(),

@@ -93,6 +93,7 @@ fn replica(state: Option<&str>) -> ReplicaRecord {
         steps: 12,
         changed_pages: 1,
         result_digest: None,
+        exit_status: None,
         metrics: Vec::new(),
         image: None,
         state: state.map(str::to_owned),

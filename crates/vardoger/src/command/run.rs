@@ -4,13 +4,15 @@ use crate::args::{Global, KeepArg, RunVerb, StartArgs};
 use crate::failure::Failure;
 use crate::progress::Bar;
 use crate::{output, report, session};
-use computation::{Descriptor, Sensitivity, Target, find, select};
+use computation::{Sensitivity, Target, find, select};
 use control::injection::Injection;
-use control::{ControlError, Keep, RunRequest};
+use control::program::ProgramRequest;
+use control::{Computation, ControlError, Keep, Program, RunRequest};
 use model::{Run, Verdict};
 use schema::{Document, RunDocument, RunListDocument, RunRow};
 use std::pin::pin;
 use std::process::ExitCode;
+use std::sync::Arc;
 use store::{RunState, RunSummary};
 
 /// Carries one verb out.
@@ -63,15 +65,19 @@ fn worse(one: u8, other: u8) -> u8 {
 
 /// What the flags ask for: one request for each computation.
 fn requests(arguments: &StartArgs) -> Result<Vec<RunRequest>, Failure> {
+    let parse = match arguments.program {
+        Some(_) => Injection::parse_for_program,
+        None => Injection::parse,
+    };
     let injections = arguments
         .inject
         .iter()
-        .map(|text| Injection::parse(text))
+        .map(|text| parse(text))
         .collect::<Result<Vec<_>, _>>()
         .map_err(ControlError::from)?;
     let picks = picks(arguments)?;
     let share = 1.0 / (picks.len() as f64 * f64::from(arguments.replicas.max(1)));
-    let chosen = arguments.computation.is_none();
+    let chosen = arguments.computation.is_none() && arguments.program.is_none();
     Ok(picks
         .into_iter()
         .map(|(computation, choice)| RunRequest {
@@ -96,12 +102,21 @@ fn requests(arguments: &StartArgs) -> Result<Vec<RunRequest>, Failure> {
         .collect())
 }
 
-type Pick = (&'static Descriptor, Option<String>);
+type Pick = (Computation, Option<String>);
 
 fn picks(arguments: &StartArgs) -> Result<Vec<Pick>, Failure> {
     if let Some(name) = &arguments.computation {
         let found = find(name).ok_or_else(|| super::computation::unknown(name))?;
-        return Ok(vec![(found, None)]);
+        return Ok(vec![(found.into(), None)]);
+    }
+    if let Some(path) = &arguments.program {
+        let program = Program::load(&ProgramRequest {
+            path: path.clone(),
+            arguments: arguments.arguments.clone(),
+            files: arguments.file.clone(),
+            stdin: arguments.stdin.clone(),
+        })?;
+        return Ok(vec![(Computation::Program(Arc::new(program)), None)]);
     }
     let usage = |error: String| Failure::usage(error, None);
     let target: Option<Target> = arguments
@@ -119,7 +134,7 @@ fn picks(arguments: &StartArgs) -> Result<Vec<Pick>, Failure> {
     let selection = select(target, sensitivity).map_err(|error| usage(error.to_string()))?;
     let picks = selection.picks.into_iter();
     Ok(picks
-        .map(|(computation, why)| (computation, Some(why)))
+        .map(|(computation, why)| (computation.into(), Some(why)))
         .collect())
 }
 

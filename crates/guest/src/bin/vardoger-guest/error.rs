@@ -54,6 +54,22 @@ pub(crate) enum GuestError {
     /// The job could not be read.
     #[error("read the job: {0}")]
     Job(#[from] JobError),
+    /// A directory or file of a program could not be made, read or written.
+    #[error("{attempt} {path}: {source}")]
+    File {
+        attempt: &'static str,
+        path: String,
+        source: io::Error,
+    },
+    /// A system call for a program's process failed.
+    #[error("{attempt} the program's process: {source}")]
+    Process {
+        attempt: &'static str,
+        source: io::Error,
+    },
+    /// The kernel does not start the program.
+    #[error("the kernel does not start the program: {0}")]
+    Exec(io::Error),
     /// The job names a computation that this program does not have.
     #[error("unknown computation `{0}`")]
     Computation(String),

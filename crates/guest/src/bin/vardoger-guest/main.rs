@@ -5,6 +5,7 @@
 //!       ─► mailbox, symbols ─► "hello" ─► stop      the host copies the symbols
 //!       ─► symbols freed    ─► "ready" ─► stop      the host snapshots, and writes a job
 //!       ─► job read ─► steps ─► [ "mark" ─► stop ]… at the marks that the job names
+//!             └─► or a program of the user's: see the module `program`
 //!       ─► metrics, "result", "mark end" ─► stop    the terminal state
 //!       ─► power off
 //!  on any error after the channel is open: "failed" ─► stop ─► power off
@@ -15,7 +16,7 @@
 //! costs nothing. One thread, no timers, no output
 //! between steps: the state at a stop is a function of the job alone.
 //!
-//! Deliberately absent: restarts, signals of Unix, further processes, a network.
+//! Deliberately absent: restarts, a network, and processes but those of a user's program.
 
 mod clock;
 mod error;
@@ -25,6 +26,8 @@ mod pagemap;
 mod pages;
 mod pci;
 mod port;
+mod program;
+mod stops;
 mod symbols;
 mod waypoint;
 mod work;
@@ -78,7 +81,10 @@ fn attend(host: &Host) -> Result<(), GuestError> {
     host.say(&Message::Ready)?;
     host.stop();
     let job = job::decode_job(&mailbox.read_volatile())?;
-    work::perform(host, &job)
+    match &job.program {
+        Some(program) => program::perform(host, &job, program),
+        None => work::perform(host, &job),
+    }
 }
 
 /// Says hello, and stops so that the host can copy the symbols, which are gone afterwards.

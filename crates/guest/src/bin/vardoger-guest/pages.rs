@@ -5,11 +5,12 @@
 )]
 
 use crate::error::GuestError;
-use rustix::mm::{MapFlags, ProtFlags, mlock, mmap_anonymous, munmap};
+use rustix::mm::{MapFlags, ProtFlags, mlock, mmap, mmap_anonymous, munmap};
+use std::fs::File;
 use std::ptr::{self, NonNull};
 use std::slice;
 
-/// A private mapping of this process, freed when dropped.
+/// A mapping of this process, freed when dropped.
 #[derive(Debug)]
 pub(crate) struct Pages {
     base: NonNull<u8>,
@@ -28,6 +29,21 @@ impl Pages {
         };
         // SAFETY: a new mapping at an address of the kernel's choice overlaps nothing.
         let base = unsafe { mmap_anonymous(ptr::null_mut(), bytes, access, flags) };
+        let base = NonNull::new(base.map_err(failed)?.cast())
+            .expect("the kernel maps nothing at address 0 unless asked to");
+        Ok(Self { base, bytes })
+    }
+
+    /// Maps the content of a file in memory, so that its pages can be found; not empty.
+    pub(crate) fn of_file(file: &File, bytes: usize) -> Result<Self, GuestError> {
+        let failed = |source| GuestError::Memory {
+            attempt: "map",
+            bytes,
+            source,
+        };
+        let access = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: a new mapping at an address of the kernel's choice overlaps nothing.
+        let base = unsafe { mmap(ptr::null_mut(), bytes, access, MapFlags::SHARED, file, 0) };
         let base = NonNull::new(base.map_err(failed)?.cast())
             .expect("the kernel maps nothing at address 0 unless asked to");
         Ok(Self { base, bytes })

@@ -1,15 +1,10 @@
 //! Doing a job: steps, stops, and what is told at the end.
-//!
-//! The counter `stop_ticks` guards the comparison of replicas. A stop takes no instructions, but
-//! the hypervisor lets the guest's clock jump while it stands still; a replica whose clock jumped
-//! otherwise than its doubles' takes its next timer interrupt elsewhere, and differs without any
-//! fault. At waypoints all clocks jump alike.
 
 use crate::clock;
 use crate::error::GuestError;
 use crate::host::Host;
-use crate::waypoint;
-use computation::job::{Job, JobResult, Mark, Message, Metric, StopBy};
+use crate::stops::Stops;
+use computation::job::{Job, JobResult, Mark, Message, Metric};
 use computation::{Descriptor, Digest, Kernel};
 
 /// Does a job, from its first step to its terminal stop.
@@ -40,27 +35,23 @@ struct Work {
 impl Work {
     /// Does all steps, with the stops that the job asks for.
     fn run(host: &Host, job: &Job, descriptor: &Descriptor) -> Result<Self, GuestError> {
-        let stops = stops(job);
+        let marks = marks(job);
+        let mut stops = Stops::new(host, job.stop_by);
         let faults_before = clock::page_faults();
         let mut kernel = descriptor.start(job.seed);
         let tsc_start = clock::time_stamp();
-        let mut stop_ticks = 0;
-        for (stop, mark) in stops.into_iter().enumerate() {
+        for mark in marks {
             advance(kernel.as_mut(), mark.at(job.steps));
             let tsc = clock::time_stamp();
             host.mark(mark, kernel.steps_done(), tsc)?;
-            match job.stop_by {
-                StopBy::Signal => host.stop(),
-                StopBy::Waypoint => waypoint::pass(stop),
-            }
-            stop_ticks += clock::time_stamp().wrapping_sub(tsc);
+            stops.stop(tsc);
         }
         advance(kernel.as_mut(), job.steps);
         Ok(Self {
             name: descriptor.name,
             kernel,
             page_faults: clock::page_faults().saturating_sub(faults_before),
-            stop_ticks,
+            stop_ticks: stops.ticks(),
             tsc_start,
             tsc_end: clock::time_stamp(),
         })
@@ -92,8 +83,8 @@ impl Work {
     }
 }
 
-/// The stops on the way, in order and once each. The end is always one.
-fn stops(job: &Job) -> Vec<Mark> {
+/// The marks on the way to stop at, in order and once each. The end is always one.
+fn marks(job: &Job) -> Vec<Mark> {
     let mut stops = Vec::with_capacity(job.stops.len());
     for mark in &job.stops {
         if *mark != Mark::End && !stops.contains(mark) {
@@ -110,10 +101,10 @@ fn advance(kernel: &mut dyn Kernel, step: u64) {
     }
 }
 
-fn metric(host: &Host, name: String, value: f64, exact: bool) -> Result<(), GuestError> {
+pub(crate) fn metric(host: &Host, name: String, value: f64, exact: bool) -> Result<(), GuestError> {
     host.say(&Message::Metric(Metric { name, value, exact }))
 }
 
-fn log(host: &Host, text: String) -> Result<(), GuestError> {
+pub(crate) fn log(host: &Host, text: String) -> Result<(), GuestError> {
     host.say(&Message::Log(text))
 }
