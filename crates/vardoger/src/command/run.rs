@@ -105,6 +105,14 @@ fn requests(arguments: &StartArgs) -> Result<Vec<RunRequest>, Failure> {
 type Pick = (Computation, Option<String>);
 
 fn picks(arguments: &StartArgs) -> Result<Vec<Pick>, Failure> {
+    // Said here: a rule of the parser would be overruled by the named computation.
+    let given = !arguments.file.is_empty() || !arguments.arguments.is_empty();
+    if arguments.program.is_none() && (given || arguments.stdin.is_some()) {
+        return Err(Failure::usage(
+            "--file, --stdin and arguments are for a program of yours".to_owned(),
+            Some("name it with --program".to_owned()),
+        ));
+    }
     if let Some(name) = &arguments.computation {
         let found = find(name).ok_or_else(|| super::computation::unknown(name))?;
         return Ok(vec![(found.into(), None)]);
