@@ -51,7 +51,7 @@ impl<'a> Bench<'a> {
         replicas: u32,
     ) -> Result<Self, ControlError> {
         let plan = RunPlan {
-            computation: computation.descriptor()?,
+            computation: computation.descriptor()?.into(),
             choice: None,
             replicas,
             seed: computation.seed,

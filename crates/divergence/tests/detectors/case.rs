@@ -104,6 +104,7 @@ pub(crate) fn good() -> TerminalState {
         ],
         outcome: Outcome::Ended,
         result_digest: Some("d1".to_owned()),
+        exit_status: None,
     }
 }
 
