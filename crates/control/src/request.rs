@@ -63,6 +63,16 @@ impl Computation {
         }
     }
 
+    /// Whether its result is known to be the same on every class of instruction sets.
+    #[must_use]
+    pub const fn is_portable(&self) -> bool {
+        match self {
+            Self::Library(descriptor) => descriptor.portable,
+            // It may ask the processor what it has.
+            Self::Program(_) => false,
+        }
+    }
+
     /// The user's program, if it is one.
     #[must_use]
     pub fn program(&self) -> Option<&Program> {

@@ -227,7 +227,7 @@ async fn explain(
         host_units_exercised: machine.spec.accelerator != Accelerator::Tcg,
     };
     let records = captured.iter().map(|replica| &replica.record);
-    let known = surroundings(session, records, plan.computation.portable).await;
+    let known = surroundings(session, records, plan.computation.is_portable()).await;
     divergence::explain(analysis, &about, &known);
 }
 

@@ -109,6 +109,7 @@ mod tests {
             steps: 1,
             changed_pages: 1,
             result_digest: None,
+            exit_status: None,
             metrics: Vec::new(),
             image: None,
             state: None,
