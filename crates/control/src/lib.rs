@@ -9,6 +9,8 @@
 //! | [`machine`] | the machine that replicas are made of |
 //! | [`run`] | N identical machines, one computation, one verdict |
 //! | [`campaign`] | many trials of the detector against known truth |
+//! | [`excerpt`] | what a report shows of a run's evidence |
+//! | [`repeat`] | the command line that does a run again |
 //! | [`golden`] | learned golden digests |
 //! | [`doctor`] | what this machine can do |
 //!
@@ -18,6 +20,7 @@ pub mod campaign;
 pub mod doctor;
 pub mod error;
 mod evidence;
+pub mod excerpt;
 pub mod golden;
 mod inject;
 pub mod injection;
@@ -26,6 +29,7 @@ pub mod machine;
 pub mod program;
 pub mod progress;
 mod provenance;
+pub mod repeat;
 mod replica;
 pub mod request;
 pub mod run;

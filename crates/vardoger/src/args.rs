@@ -54,6 +54,11 @@ impl Global {
     pub(crate) fn json(&self) -> bool {
         self.json || matches!(self.output, Output::Json | Output::Ndjson)
     }
+
+    /// Whether the result is a page for a browser.
+    pub(crate) fn html(&self) -> bool {
+        self.output == Output::Html && !self.json
+    }
 }
 
 /// Form of the result.
@@ -65,6 +70,8 @@ pub(crate) enum Output {
     Json,
     /// One document per line.
     Ndjson,
+    /// A page for a browser; of runs only.
+    Html,
 }
 
 /// When the result is coloured.
@@ -159,6 +166,9 @@ pub(crate) enum RunVerb {
         /// Which
         #[arg(default_value = "@last")]
         run: String,
+        /// Write the result to a file instead of stdout
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
     },
 }
 
@@ -216,6 +226,9 @@ pub(crate) struct StartArgs {
     /// Statistical deviations count from this many times their baseline
     #[arg(long, default_value_t = 1.0)]
     pub(crate) multiplier: f64,
+    /// Write the result to a file instead of stdout
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
 }
 
 /// Evidence that stays.

@@ -18,7 +18,7 @@ mod progress;
 mod report;
 mod session;
 
-use args::{Cli, Global, Noun};
+use args::{Cli, Global, Noun, RunVerb};
 use clap::Parser;
 use failure::Failure;
 use std::io::IsTerminal;
@@ -56,6 +56,13 @@ fn main() -> ExitCode {
 
 async fn dispatch(cli: &Cli) -> Result<ExitCode, Failure> {
     let global = &cli.global;
+    if global.html() && !has_page(&cli.noun) {
+        let hint = "`run start` and `run show` have one".to_owned();
+        return Err(Failure::usage(
+            "-o html: this command's result has no page".to_owned(),
+            Some(hint),
+        ));
+    }
     match &cli.noun {
         Noun::Computation(verb) => command::computation::execute(global, verb).await,
         Noun::Run(verb) => command::run::execute(global, verb).await,
@@ -65,6 +72,11 @@ async fn dispatch(cli: &Cli) -> Result<ExitCode, Failure> {
         Noun::Completions { shell } => command::plain::completions(*shell),
         Noun::Version => command::plain::version(global),
     }
+}
+
+/// Whether a command's result can be a page for a browser.
+const fn has_page(noun: &Noun) -> bool {
+    matches!(noun, Noun::Run(RunVerb::Start(_) | RunVerb::Show { .. }))
 }
 
 /// Warnings always, unless quiet; `-v` says what is done, `-vv` everything of ours.

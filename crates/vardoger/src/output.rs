@@ -6,8 +6,73 @@ use crate::report;
 use anstyle::AnsiColor;
 use schema::{Document, ErrorDocument};
 use serde::Serialize;
+use std::fs::OpenOptions;
 use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+/// Where a result goes: to stdout at once, or to a file that is written whole at the end.
+#[derive(Debug)]
+pub(crate) struct Sink {
+    file: Option<PathBuf>,
+    held: Vec<u8>,
+}
+
+impl Sink {
+    /// Takes the file that `--out` names. That it can be written is seen now, not after the work.
+    pub(crate) fn open(file: Option<&Path>) -> Result<Self, Failure> {
+        if let Some(path) = file {
+            let mut options = OpenOptions::new();
+            let opened = options.append(true).create(true).open(path);
+            opened.map_err(|error| unwritable(path, &error))?;
+        }
+        Ok(Self {
+            file: file.map(Path::to_path_buf),
+            held: Vec::new(),
+        })
+    }
+
+    /// Takes text for people; its styles stay on a terminal only.
+    pub(crate) fn text(&mut self, content: &str) -> Result<(), Failure> {
+        if self.file.is_none() {
+            return text(content);
+        }
+        let plain = anstream::adapter::strip_str(content).to_string();
+        self.bytes(plain.as_bytes())
+    }
+
+    /// Takes one document.
+    pub(crate) fn document<T: Serialize>(
+        &mut self,
+        global: &Global,
+        document: &Document<T>,
+    ) -> Result<(), Failure> {
+        self.bytes(&encoded(global, document)?)
+    }
+
+    /// Takes what is already as it shall be.
+    pub(crate) fn bytes(&mut self, content: &[u8]) -> Result<(), Failure> {
+        if self.file.is_some() {
+            self.held.extend_from_slice(content);
+            return Ok(());
+        }
+        to_stdout(content)
+    }
+
+    /// Writes the file, where there is one.
+    pub(crate) fn close(self) -> Result<(), Failure> {
+        match self.file {
+            Some(path) => {
+                std::fs::write(&path, self.held).map_err(|error| unwritable(&path, &error))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::of(&format!("cannot write {}", path.display()), error)
+}
 
 /// Writes text for people; styles are stripped where stdout has none.
 pub(crate) fn text(content: &str) -> Result<(), Failure> {
@@ -23,15 +88,23 @@ pub(crate) fn document<T: Serialize>(
     global: &Global,
     document: &Document<T>,
 ) -> Result<(), Failure> {
+    to_stdout(&encoded(global, document)?)
+}
+
+fn encoded<T: Serialize>(global: &Global, document: &Document<T>) -> Result<Vec<u8>, Failure> {
     let written = match global.output {
         Output::Ndjson => serde_json::to_vec(document),
-        Output::Table | Output::Json => serde_json::to_vec_pretty(document),
+        Output::Table | Output::Json | Output::Html => serde_json::to_vec_pretty(document),
     };
     let mut bytes = written.map_err(|error| Failure::of("cannot write the result", &error))?;
     bytes.push(b'\n');
+    Ok(bytes)
+}
+
+fn to_stdout(content: &[u8]) -> Result<(), Failure> {
     let mut stdout = std::io::stdout().lock();
     stdout
-        .write_all(&bytes)
+        .write_all(content)
         .and_then(|()| stdout.flush())
         .map_err(|error| Failure::output(&error))
 }

@@ -3,6 +3,7 @@
 //! terminal has none.
 
 mod hint;
+pub(crate) mod html;
 mod number;
 mod section;
 
@@ -184,7 +185,8 @@ fn place(record: &ReplicaRecord) -> String {
         .unwrap_or_default()
 }
 
-fn extent(deviation: &Deviation) -> String {
+/// How much deviates, in words.
+pub(crate) fn extent(deviation: &Deviation) -> String {
     let mut parts = Vec::new();
     let mut part = |figure: u64, one: &str, many: &str| {
         if figure > 0 {
@@ -279,7 +281,8 @@ fn seen<'a>(run: &'a Run, injection: &InjectionRecord) -> Option<&'a Difference>
         .find(|difference| difference.locus == Locus::Address(word))
 }
 
-fn injected(injection: &InjectionRecord) -> String {
+/// A fault and its fate, in words.
+pub(crate) fn injected(injection: &InjectionRecord) -> String {
     let mut text = injection.part.clone();
     if let Some(register) = &injection.register {
         text = format!("register {register}");

@@ -2,7 +2,9 @@
 
 use crate::args::{Global, KeepArg, RunVerb, StartArgs};
 use crate::failure::Failure;
+use crate::output::Sink;
 use crate::progress::Bar;
+use crate::report::html::Subject;
 use crate::{output, report, session};
 use computation::{Sensitivity, Target, find, select};
 use control::injection::Injection;
@@ -10,23 +12,28 @@ use control::program::ProgramRequest;
 use control::{Computation, ControlError, Keep, Program, RunRequest};
 use model::{Run, Verdict};
 use schema::{Document, RunDocument, RunListDocument, RunRow};
+use std::path::Path;
 use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
-use store::{RunState, RunSummary};
+use store::{FindingFilter, RunState, RunSummary, Store};
+
+/// Findings of one run that a page is given: one for each replica, and some metrics.
+const FINDINGS_OF_A_RUN: u32 = 128;
 
 /// Carries one verb out.
 pub(crate) async fn execute(global: &Global, verb: &RunVerb) -> Result<ExitCode, Failure> {
     match verb {
         RunVerb::Start(arguments) => start(global, arguments).await,
         RunVerb::Ls { limit } => ls(global, *limit).await,
-        RunVerb::Show { run } => show(global, run).await,
+        RunVerb::Show { run, out } => show(global, run, out.as_deref()).await,
     }
 }
 
 /// Runs every computation that was named or chosen; the worst verdict is the exit code.
 async fn start(global: &Global, arguments: &StartArgs) -> Result<ExitCode, Failure> {
     let requests = requests(arguments)?;
+    let mut printer = Printer::open(global, arguments.out.as_deref())?;
     let mut interruption = pin!(session::interruption());
     let opened = session::open(global, interruption.as_mut()).await?;
     let mut worst = 0;
@@ -35,9 +42,10 @@ async fn start(global: &Global, arguments: &StartArgs) -> Result<ExitCode, Failu
         let run = control::run::start(&opened, request, &bar, interruption.as_mut()).await;
         bar.finish();
         let run = run?;
-        print(global, &run)?;
         worst = worse(worst, exit_code(run.verdict));
+        printer.print(run, &opened.store).await?;
     }
+    printer.close()?;
     Ok(ExitCode::from(worst))
 }
 
@@ -209,14 +217,15 @@ fn row(summary: &RunSummary) -> RunRow {
     }
 }
 
-async fn show(global: &Global, reference: &str) -> Result<ExitCode, Failure> {
+async fn show(global: &Global, reference: &str, out: Option<&Path>) -> Result<ExitCode, Failure> {
+    let mut printer = Printer::open(global, out)?;
     let store = session::store(global).await?;
     let summary = store
         .find_run(reference)
         .await
         .map_err(ControlError::from)?;
     match store.run(summary.id).await.map_err(ControlError::from)? {
-        Some(run) => print(global, &run)?,
+        Some(run) => printer.print(run, &store).await?,
         None => {
             let reason = summary.reason.clone().unwrap_or_else(|| state(&summary));
             return Err(Failure::of(
@@ -225,15 +234,60 @@ async fn show(global: &Global, reference: &str) -> Result<ExitCode, Failure> {
             ));
         }
     }
+    printer.close()?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn print(global: &Global, run: &Run) -> Result<(), Failure> {
-    if global.json() {
-        let mut document = Document::new(RunDocument::from(run));
-        document.warnings.clone_from(&run.warnings);
-        output::document(global, &document)
-    } else {
-        output::text(&report::run(run))
+/// Shows runs in the form that was asked for; a page holds all of them, so it comes at the end.
+struct Printer<'a> {
+    global: &'a Global,
+    sink: Sink,
+    page: Vec<Subject>,
+}
+
+impl<'a> Printer<'a> {
+    fn open(global: &'a Global, out: Option<&Path>) -> Result<Self, Failure> {
+        Ok(Self {
+            global,
+            sink: Sink::open(out)?,
+            page: Vec::new(),
+        })
     }
+
+    async fn print(&mut self, run: Run, store: &Store) -> Result<(), Failure> {
+        if self.global.html() {
+            self.page.push(subject(run, store).await?);
+            return Ok(());
+        }
+        if !self.global.json() {
+            return self.sink.text(&report::run(&run));
+        }
+        let mut document = Document::new(RunDocument::from(&run));
+        document.warnings.clone_from(&run.warnings);
+        self.sink.document(self.global, &document)
+    }
+
+    fn close(mut self) -> Result<(), Failure> {
+        if !self.page.is_empty() {
+            let page = report::html::page(&self.page);
+            self.sink.bytes(page.as_bytes())?;
+        }
+        self.sink.close()
+    }
+}
+
+/// A run with what the store has of it.
+async fn subject(run: Run, store: &Store) -> Result<Subject, Failure> {
+    let filter = FindingFilter {
+        run: Some(run.id),
+        limit: Some(FINDINGS_OF_A_RUN),
+        ..FindingFilter::default()
+    };
+    let findings = store.findings(filter).await.map_err(ControlError::from)?;
+    Ok(Subject {
+        excerpts: control::excerpt::read(store, &run).await?,
+        repeat: control::repeat::command(&run),
+        findings,
+        run,
+    })
 }

@@ -1,0 +1,118 @@
+//! The command line that does a past run again. Pure.
+//!
+//! A run's record has what its flags were settled to: steps, and where each fault fell. So the
+//! command names those, not what was typed: the same computation, seed, size, machines and faults.
+//! What changes neither of them (`--jobs`, `--keep`, `--timeout`, `--multiplier`) is not recorded
+//! and not repeated.
+
+use crate::request::TCG_INSTRUCTIONS_PER_S;
+use computation::{Descriptor, find, steps_for};
+use model::{InjectionRecord, Run};
+
+/// The command line that does this run again; `None` where the library of this version no longer
+/// holds the computation in that version or size.
+#[must_use]
+pub fn command(run: &Run) -> Option<String> {
+    let made = &run.provenance;
+    let computation = find(&made.computation)?;
+    if computation.version != made.computation_version {
+        return None;
+    }
+    let mut words = vec![
+        format!("vardoger run start {}", computation.name),
+        format!("-n {}", run.replicas.len()),
+        format!("--seed {:#x}", made.seed),
+    ];
+    words.extend(budget(computation, made.steps)?);
+    words.extend(run.injections.iter().map(fault));
+    Some(words.join(" "))
+}
+
+/// The flag that gives this number of steps; nothing where the default does.
+fn budget(computation: &Descriptor, steps: u64) -> Option<Option<String>> {
+    let gives = |seconds| steps_for(computation, seconds, TCG_INSTRUCTIONS_PER_S) == steps;
+    if gives(computation.default_budget_s) {
+        return Some(None);
+    }
+    let cost = computation.instructions_per_step as f64 * computation.emulation_weight;
+    let least_s = steps as f64 * cost / TCG_INSTRUCTIONS_PER_S;
+    // Whole milliseconds read better, and a step is seldom shorter. The least is rounded; where it
+    // fell below the step by that, the next one is meant.
+    let units = [("ms", 1e3), ("us", 1e6)];
+    let candidates = units.iter().flat_map(|&(unit, per_second)| {
+        let least = (least_s * per_second).ceil();
+        [least, least + 1.0].map(|figure| (figure, unit, figure / per_second))
+    });
+    let mut fitting = candidates.filter(|(_, _, seconds)| gives(*seconds));
+    let (figure, unit, _) = fitting.next()?;
+    Some(Some(format!("--budget {figure}{unit}")))
+}
+
+/// The flag that does a fault again, where it fell.
+fn fault(record: &InjectionRecord) -> String {
+    let mut text = format!("--inject {}", record.part);
+    if let Some(address) = record.address {
+        text.push_str(&format!("={address}"));
+    }
+    if let Some(register) = &record.register {
+        text.push_str(&format!("={register}"));
+    }
+    if let Some(bit) = record.bit {
+        text.push_str(&format!(":{bit}"));
+    }
+    text.push_str(&format!("@{},replica={}", record.when, record.replica));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::injection::Injection;
+    use model::{Fate, GuestPhysicalAddress, ReplicaIndex};
+    use proptest::prelude::*;
+
+    fn settled(record: &InjectionRecord) -> Injection {
+        let flag = fault(record);
+        Injection::parse(flag.strip_prefix("--inject ").unwrap()).unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn a_budget_is_read_back_as_the_same_steps(seconds in 0.001_f64..3600.0) {
+            for computation in computation::catalogue() {
+                let steps = steps_for(computation, seconds, TCG_INSTRUCTIONS_PER_S);
+                let flag = budget(computation, steps).unwrap();
+                let read = flag.map_or(computation.default_budget_s, |flag| {
+                    let text = flag.strip_prefix("--budget ").unwrap();
+                    let (figure, unit) = match text.strip_suffix("ms") {
+                        Some(figure) => (figure, 1e-3),
+                        None => (text.strip_suffix("us").unwrap(), 1e-6),
+                    };
+                    // As the command line reads it: whole nanoseconds.
+                    let nanoseconds = figure.parse::<f64>().unwrap() * unit * 1e9;
+                    std::time::Duration::from_nanos(nanoseconds.round() as u64).as_secs_f64()
+                });
+                prop_assert_eq!(steps_for(computation, read, TCG_INSTRUCTIONS_PER_S), steps);
+            }
+        }
+    }
+
+    #[test]
+    fn a_fault_is_read_back_where_it_fell() {
+        let record = InjectionRecord {
+            replica: ReplicaIndex(2),
+            part: "ram".to_owned(),
+            address: Some(GuestPhysicalAddress(0x1234)),
+            register: None,
+            bit: Some(5),
+            before: None,
+            after: None,
+            when: "half".to_owned(),
+            fate: Fate::Live,
+        };
+        assert_eq!(
+            settled(&record),
+            Injection::parse("ram=0x1234:5@half,replica=2").unwrap()
+        );
+    }
+}
