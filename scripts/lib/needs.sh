@@ -76,6 +76,16 @@ has_linter() {
     cargo clippy --version >/dev/null 2>&1
 }
 
+# The browser in which the tests open the report's page.
+has_browser() {
+    program_version chromium >/dev/null
+}
+
+# npm fetches what the tests check the page with; where that is, it is not needed.
+has_npm() {
+    program_version npm >/dev/null || [[ -r $("$repository/scripts/lib/axe" --where) ]]
+}
+
 # os_release KEY: a value out of /etc/os-release; empty if there is none.
 os_release() {
     sed -n "s/^$1=\"\?\([^\"]*\)\"\?\$/\1/p" /etc/os-release 2>/dev/null || true

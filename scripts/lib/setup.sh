@@ -35,6 +35,8 @@ declare -A needs_label=(
     [linter]='clippy'
     [qemu]="QEMU $qemu_major_min or newer (qemu-system-x86_64)"
     [kernel]='Linux kernel for the guests'
+    [browser]='Chromium, for the tests of the report'
+    [npm]='npm, which fetches axe-core for the tests of the report'
 )
 
 # set_up MODE [lint]: MODE says whether to ask first, to install without asking,
@@ -90,6 +92,10 @@ look_around() {
     fi
     has_qemu || missing+=(qemu)
     has_kernel || missing+=(kernel)
+    if [[ $1 == lint ]]; then
+        has_browser || missing+=(browser)
+        has_npm || missing+=(npm)
+    fi
 }
 
 # A toolchain that did not come from Debian brings its own rustfmt and clippy;
@@ -151,6 +157,8 @@ choose_packages() {
             formatter) packages+=("$formatter") ;;
             linter) packages+=("$linter") ;;
             qemu) packages+=(qemu-system-x86) ;;
+            browser) packages+=(chromium fonts-dejavu-core) ;;
+            npm) packages+=(npm) ;;
         esac
     done
 }

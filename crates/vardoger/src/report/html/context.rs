@@ -68,7 +68,7 @@ fn finding(finding: &Finding) -> Markup {
                     (super::more(finding.evidence_blobs.len().saturating_sub(MAX_HINTS) as u64, "blobs"))
                 }
             }
-            p.note { "finding " code { (finding.id) } " · " (Inert::new(&finding.engine_version)) }
+            p.note { "finding " code { (finding.id) } " · version " (Inert::new(&finding.engine_version)) " of the engine" }
         }
     }
 }

@@ -9,10 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 /// Cells of one row.
-const COLUMNS: u64 = 64;
+const COLUMNS: u64 = 128;
 
 /// The most rows: 128 MiB are then cells of 16 pages.
-const MAX_ROWS: u64 = 32;
+const MAX_ROWS: u64 = 16;
 
 /// Shades besides that of nothing: up to a tenth, a half, all but one, and all pages of a cell.
 const SHADES: usize = 4;

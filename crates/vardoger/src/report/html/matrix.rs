@@ -5,7 +5,8 @@
 
 use super::text::figure;
 use maud::{Markup, html};
-use model::{Deviation, Outcome, Part, ReplicaIndex, ReplicaRecord, Run, Verdict};
+use model::{Deviation, Outcome, Part, ReplicaRecord, Run, Verdict};
+use std::collections::BTreeMap;
 
 /// The most replicas that are shown: a run has 64 at most.
 const MAX_ROWS: usize = 64;
@@ -22,6 +23,7 @@ const PARTS: [&str; 7] = [
 ];
 
 pub(super) fn of(run: &Run) -> Markup {
+    let right = Right::of(run);
     let nobody = run.deviations.iter().find(|one| one.replica.is_none());
     let table = html! {
         table.matrix {
@@ -31,7 +33,7 @@ pub(super) fn of(run: &Run) -> Markup {
                 @for part in PARTS { th scope="col" { (part) } }
             } }
             tbody {
-                @for record in run.replicas.iter().take(MAX_ROWS) { (row(run, record)) }
+                @for record in run.replicas.iter().take(MAX_ROWS) { (row(run, &right, record)) }
                 @if let Some(deviation) = nobody {
                     tr.differs {
                         th scope="row" { "no majority" }
@@ -61,7 +63,7 @@ pub(super) fn of(run: &Run) -> Markup {
     )
 }
 
-fn row(run: &Run, record: &ReplicaRecord) -> Markup {
+fn row(run: &Run, right: &Right<'_>, record: &ReplicaRecord) -> Markup {
     let of = |one: &&Deviation| one.replica == Some(record.index);
     let deviation = run.deviations.iter().find(of);
     let skipped = run.verdict == Verdict::Skipped;
@@ -71,7 +73,7 @@ fn row(run: &Run, record: &ReplicaRecord) -> Markup {
                 (record.index)
                 @if deviation.is_some() { " " span.badge.bad { "deviates" } }
             }
-            @for count in counts(run, record.index, deviation) {
+            @for count in counts(right, record, deviation) {
                 @if skipped { td.calm { "–" } } @else { (cell(count, "bad")) }
             }
         }
@@ -91,13 +93,13 @@ fn cell(count: u64, tone: &str) -> Markup {
 }
 
 /// The counts of a replica, in the order of [`PARTS`].
-fn counts(run: &Run, replica: ReplicaIndex, deviation: Option<&Deviation>) -> [u64; 7] {
+fn counts(right: &Right<'_>, record: &ReplicaRecord, deviation: Option<&Deviation>) -> [u64; 7] {
     let Some(deviation) = deviation else {
         return [0; 7];
     };
     let outcome = u64::from(listed(deviation, Part::Outcome, None) > 0);
-    let result = u64::from(differs(run, replica, |record| record.result_digest.clone()));
-    let metrics = metrics(run, replica);
+    let result = u64::from(right.differs_in_result(record));
+    let metrics = right.differing_metrics(record);
     with_files(deviation, metrics, outcome, result)
 }
 
@@ -135,39 +137,71 @@ fn listed(deviation: &Deviation, part: Part, name: Option<&str>) -> u64 {
     listed.count() as u64
 }
 
-/// Exact metrics in which a replica is not of the majority.
-fn metrics(run: &Run, replica: ReplicaIndex) -> u64 {
-    let names = run.replicas.iter().flat_map(|record| &record.metrics);
-    let names: std::collections::BTreeSet<&str> = names
-        .filter(|metric| metric.exact)
-        .map(|metric| metric.name.as_str())
-        .collect();
-    let wrong = names.into_iter().filter(|name| {
-        differs(run, replica, |record| {
-            let held = record.metrics.iter().find(|one| one.name == *name);
-            held.map(|metric| metric.value.to_string())
-        })
-    });
-    wrong.count() as u64
+/// What the majority holds of what a deviation does not count.
+struct Right<'a> {
+    result: Option<Option<&'a str>>,
+    metrics: BTreeMap<&'a str, f64>,
 }
 
-/// Whether a strict majority holds another value than a replica does.
-fn differs(
-    run: &Run,
-    replica: ReplicaIndex,
-    value: impl Fn(&ReplicaRecord) -> Option<String>,
-) -> bool {
-    let own = run.replicas.iter().find(|one| one.index == replica);
-    let Some(own) = own.map(&value) else {
-        return false;
-    };
-    let all: Vec<Option<String>> = run.replicas.iter().map(&value).collect();
-    let holders = |one: &Option<String>| all.iter().filter(|other| *other == one).count();
-    let right = all.iter().find(|one| 2 * holders(one) > all.len());
-    right.is_some_and(|right| *right != own)
+impl<'a> Right<'a> {
+    fn of(run: &'a Run) -> Self {
+        let results = run.replicas.iter().map(|one| one.result_digest.as_deref());
+        let mut held: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+        for metric in run.replicas.iter().flat_map(|record| &record.metrics) {
+            if metric.exact {
+                held.entry(&metric.name).or_default().push(metric.value);
+            }
+        }
+        let all = run.replicas.len();
+        let metrics = held.into_iter().filter_map(|(name, values)| {
+            let bits = values.into_iter().map(f64::to_bits);
+            majority(bits, all).map(|bits| (name, f64::from_bits(bits)))
+        });
+        Self {
+            result: majority(results, all),
+            metrics: metrics.collect(),
+        }
+    }
+
+    fn differs_in_result(&self, record: &ReplicaRecord) -> bool {
+        self.result
+            .is_some_and(|right| right != record.result_digest.as_deref())
+    }
+
+    /// Exact metrics in which a replica is not of the majority.
+    fn differing_metrics(&self, record: &ReplicaRecord) -> u64 {
+        let own = record.metrics.iter().filter(|metric| metric.exact);
+        let own: BTreeMap<&str, f64> = own.map(|one| (one.name.as_str(), one.value)).collect();
+        let wrong = |(name, right): &(&&str, &f64)| own.get(**name) != Some(*right);
+        self.metrics.iter().filter(wrong).count() as u64
+    }
+}
+
+/// What strictly more than half of so many hold.
+fn majority<T: Ord>(values: impl Iterator<Item = T>, of: usize) -> Option<T> {
+    let mut held: BTreeMap<T, usize> = BTreeMap::new();
+    for value in values {
+        *held.entry(value).or_default() += 1;
+    }
+    let mut held = held.into_iter();
+    held.find(|(_, holders)| 2 * holders > of)
+        .map(|(value, _)| value)
 }
 
 /// Whether a replica ended as it should.
 pub(super) fn ended(record: &ReplicaRecord) -> bool {
     record.outcome == Outcome::Ended
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_more_than_half_are_a_majority() {
+        assert_eq!(majority([1, 2, 2].into_iter(), 3), Some(2));
+        assert_eq!(majority([1, 2, 2].into_iter(), 4), None);
+        assert_eq!(majority([1, 1, 2, 2].into_iter(), 4), None);
+        assert_eq!(majority([0_u64; 0].into_iter(), 0), None);
+    }
 }

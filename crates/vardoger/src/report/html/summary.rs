@@ -109,8 +109,12 @@ fn first_difference(first: &Difference) -> Markup {
 
 fn tiles(run: &Run) -> Markup {
     let coverage = &run.coverage;
-    let differences: u64 = run.deviations.iter().map(|one| one.differences_total).sum();
-    let pages: u64 = run.deviations.iter().map(|one| one.differing_pages).sum();
+    let sum = |figure: fn(&Deviation) -> u64| {
+        let figures = run.deviations.iter().map(figure);
+        figures.fold(0, u64::saturating_add)
+    };
+    let differences = sum(|one| one.differences_total);
+    let pages = sum(|one| one.differing_pages);
     let worst = run
         .deviations
         .iter()
