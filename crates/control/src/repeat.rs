@@ -5,6 +5,7 @@
 //! What changes neither of them (`--jobs`, `--keep`, `--timeout`, `--multiplier`) is not recorded
 //! and not repeated.
 
+use crate::injection::FaultMode;
 use crate::request::TCG_INSTRUCTIONS_PER_S;
 use computation::{Descriptor, find, steps_for};
 use model::{InjectionRecord, Run};
@@ -54,13 +55,18 @@ fn fault(record: &InjectionRecord) -> String {
     if let Some(address) = record.address {
         text.push_str(&format!("={address}"));
     }
-    if let Some(register) = &record.register {
-        text.push_str(&format!("={register}"));
+    let name = record.register.as_ref().or(record.name.as_ref());
+    if let Some(name) = name {
+        let name = name.strip_prefix("line ").unwrap_or(name);
+        text.push_str(&format!("={name}"));
     }
     if let Some(bit) = record.bit {
         text.push_str(&format!(":{bit}"));
     }
     text.push_str(&format!("@{},replica={}", record.when, record.replica));
+    if record.mode != FaultMode::Flip.name() {
+        text.push_str(&format!(",mode={}", record.mode));
+    }
     text
 }
 
@@ -97,22 +103,45 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_fault_is_read_back_where_it_fell() {
-        let record = InjectionRecord {
+    fn record(part: &str, mode: FaultMode, when: &str) -> InjectionRecord {
+        InjectionRecord {
             replica: ReplicaIndex(2),
-            part: "ram".to_owned(),
-            address: Some(GuestPhysicalAddress(0x1234)),
+            part: part.to_owned(),
+            mode: mode.name().to_owned(),
+            address: None,
             register: None,
+            name: None,
             bit: Some(5),
             before: None,
             after: None,
-            when: "half".to_owned(),
+            when: when.to_owned(),
+            times: 1,
             fate: Fate::Live,
+        }
+    }
+
+    #[test]
+    fn a_fault_is_read_back_where_it_fell() {
+        let ram = InjectionRecord {
+            address: Some(GuestPhysicalAddress(0x1234)),
+            ..record("ram", FaultMode::Stuck(true), "half")
         };
-        assert_eq!(
-            settled(&record),
-            Injection::parse("ram=0x1234:5@half,replica=2").unwrap()
-        );
+        let register = InjectionRecord {
+            register: Some("rax".to_owned()),
+            ..record("reg", FaultMode::Flip, "step:7")
+        };
+        let line = InjectionRecord {
+            name: Some("line 2".to_owned()),
+            ..record("log", FaultMode::Flip, "end")
+        };
+        let hang = InjectionRecord {
+            bit: None,
+            ..record("hang", FaultMode::Flip, "start")
+        };
+        let check = |record, flag| assert_eq!(settled(record), Injection::parse(flag).unwrap());
+        check(&ram, "ram=0x1234:5@half,replica=2,mode=stuck-1");
+        check(&register, "reg=rax:5@step:7,replica=2");
+        check(&line, "log=2:5@end,replica=2");
+        check(&hang, "hang@start,replica=2");
     }
 }

@@ -117,6 +117,9 @@ fn injection(index: u32) -> InjectionRecord {
     InjectionRecord {
         replica: ReplicaIndex(index),
         part: worst(400),
+        mode: worst(400),
+        name: Some(worst(400)),
+        times: u32::MAX,
         address: Some(GuestPhysicalAddress(u64::MAX)),
         register: Some(worst(400)),
         bit: Some(u32::MAX),
