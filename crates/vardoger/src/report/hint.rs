@@ -54,7 +54,7 @@ fn percent(hint: &Hint) -> String {
 }
 
 /// Two significant digits, without a power of ten.
-fn two_digits(ratio: f64) -> String {
+pub(crate) fn two_digits(ratio: f64) -> String {
     match ratio {
         10.0.. => format!("{ratio:.0}"),
         1.0.. => format!("{ratio:.1}"),

@@ -170,6 +170,7 @@ impl Synthetic {
             words_digest: Some("33".repeat(32)),
             differing_registers: 0,
             differing_lines: 1,
+            hints: Vec::new(),
         }
     }
 
@@ -226,7 +227,9 @@ impl Synthetic {
             hints: vec![Hint {
                 cause: "a fixed defect of a data path".to_owned(),
                 reason: "bits [4] differ in every listed word".to_owned(),
-                probability: None,
+                probability: Some(0.75),
+                likelihood_ratio: Some(1000.0),
+                ..Hint::default()
             }],
             run: Some(run.id),
         }

@@ -3,6 +3,7 @@
 
 use super::matrix::ended;
 use super::text::Inert;
+use crate::report::hint::two_digits;
 use crate::report::{bytes, count, injected};
 use control::excerpt::Excerpts;
 use maud::{Markup, html};
@@ -13,6 +14,9 @@ const MAX_FINDINGS: usize = 8;
 
 /// Hints and blobs of one finding that are shown.
 const MAX_HINTS: usize = 8;
+
+/// Sources of one hint that are shown.
+const MAX_SOURCES: usize = 4;
 
 /// Faults that are shown: the most that can be ordered.
 const MAX_INJECTIONS: usize = 64;
@@ -80,6 +84,23 @@ fn hint(hint: &Hint) -> Markup {
             @if let Some(probability) = hint.probability { " " span.badge.calm { (format!("{:.0} %", probability * 100.0)) } }
             br;
             span.faint { (Inert::up_to(&hint.reason, SENTENCE)) }
+            (grounds(hint))
+        }
+    }
+}
+
+/// How much the evidence speaks for a cause, and by whose figures.
+fn grounds(hint: &Hint) -> Markup {
+    html! {
+        @if let Some(ratio) = hint.likelihood_ratio {
+            p.note { (two_digits(ratio)) " times as likely under this cause as under none in particular" }
+        }
+        @if !hint.sources.is_empty() {
+            p.note {
+                "figures of: "
+                @for (at, source) in hint.sources.iter().take(MAX_SOURCES).enumerate() { @if at > 0 { "; " } (Inert::up_to(source, 128)) }
+            }
+            (super::more(hint.sources.len().saturating_sub(MAX_SOURCES) as u64, "sources"))
         }
     }
 }

@@ -68,6 +68,7 @@ fn deviation(index: u32) -> Deviation {
         words_digest: Some(worst(64)),
         differing_registers: u64::MAX,
         differing_lines: u64::MAX,
+        hints: Vec::new(),
     }
 }
 
@@ -135,6 +136,9 @@ fn finding(number: u8) -> Finding {
         cause: worst(2000),
         reason: worst(2000),
         probability: Some(1.0),
+        likelihood_ratio: Some(f64::MAX),
+        sources: vec![worst(2000); 64],
+        ..Hint::default()
     };
     Finding {
         id: FindingId::from_parts(0, [number; 10]),
