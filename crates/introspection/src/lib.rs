@@ -11,10 +11,18 @@
 //! complete. An address gets a name only where the name is certain; allocated, per-CPU and freed
 //! memory and modules get none.
 
+mod btf;
+mod kallsyms;
 mod kernel_map;
+mod memory;
+mod paging;
 mod sections;
 mod symbols;
 
+pub use btf::{Btf, BtfError, MAX_BTF_BYTES, Member};
+pub use kallsyms::{Kallsyms, KallsymsError, KernelSymbol, find as find_kallsyms};
 pub use kernel_map::{DIRECT_MAP_BASE, KernelMap};
+pub use memory::{MemoryImage, Page, PhysicalMemory};
+pub use paging::{AddressSpace, Half, MAX_TABLES, Translation, Visit, WalkError};
 pub use sections::{MAPPING_BASE, Section, SectionKind};
 pub use symbols::{MAX_NAME_BYTES, MAX_SYMBOLS, Resolved, SymbolError, SymbolTable};
