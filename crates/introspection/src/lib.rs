@@ -12,17 +12,25 @@
 //! memory and modules get none.
 
 mod btf;
+mod file;
 mod kallsyms;
+mod kernel;
 mod kernel_map;
+mod layout;
+mod mapping;
 mod memory;
 mod paging;
+mod process;
 mod sections;
 mod symbols;
 
 pub use btf::{Btf, BtfError, MAX_BTF_BYTES, Member};
 pub use kallsyms::{Kallsyms, KallsymsError, KernelSymbol, find as find_kallsyms};
+pub use kernel::{GuestKernel, KernelError};
 pub use kernel_map::{DIRECT_MAP_BASE, KernelMap};
+pub use mapping::Mapping;
 pub use memory::{MemoryImage, Page, PhysicalMemory};
 pub use paging::{AddressSpace, Half, MAX_TABLES, Translation, Visit, WalkError};
+pub use process::{Found, Partial, Process, Thread, processes};
 pub use sections::{MAPPING_BASE, Section, SectionKind};
 pub use symbols::{MAX_NAME_BYTES, MAX_SYMBOLS, Resolved, SymbolError, SymbolTable};

@@ -117,6 +117,15 @@ impl AddressSpace {
         }
     }
 
+    /// Tables of the same number of levels at another root.
+    #[must_use]
+    pub const fn with_root(&self, root: u64) -> Self {
+        Self {
+            root: root & FRAME,
+            levels: self.levels,
+        }
+    }
+
     /// Where the topmost table lies.
     #[must_use]
     pub const fn root(&self) -> u64 {
@@ -160,14 +169,15 @@ impl AddressSpace {
         Err(WalkError::NotMapped { address, level: 1 })
     }
 
-    /// Calls back for every table and page of a half, in the order of addresses. Gives whether all
-    /// were visited; not so where there are more than [`MAX_TABLES`] tables.
+    /// Calls back for every table and page of a half, in the order of addresses, for at most
+    /// `tables` tables. Gives how many it looked at; more than that where some were left out.
     pub fn visit(
         &self,
         memory: &dyn PhysicalMemory,
         half: Half,
+        tables: usize,
         visitor: &mut dyn FnMut(Visit),
-    ) -> bool {
+    ) -> usize {
         let entries = match half {
             Half::User => 0..ENTRIES / 2,
             Half::Kernel => ENTRIES / 2..ENTRIES,
@@ -176,6 +186,7 @@ impl AddressSpace {
             memory,
             visitor,
             levels: self.levels,
+            most: tables,
             tables: 0,
         };
         walk.table(
@@ -187,7 +198,7 @@ impl AddressSpace {
             },
             entries,
         );
-        walk.tables <= MAX_TABLES
+        walk.tables
     }
 }
 
@@ -204,6 +215,7 @@ struct Walk<'a> {
     memory: &'a dyn PhysicalMemory,
     visitor: &'a mut dyn FnMut(Visit),
     levels: u8,
+    most: usize,
     tables: usize,
 }
 
@@ -214,7 +226,7 @@ impl Walk<'_> {
         let Some(page) = self.memory.page(place.table / PAGE) else {
             return;
         };
-        if self.tables > MAX_TABLES {
+        if self.tables > self.most {
             return;
         }
         (self.visitor)(Visit::Table {
@@ -225,7 +237,7 @@ impl Walk<'_> {
         for index in entries {
             let word = usize::try_from(index).ok().and_then(|at| words.get(at));
             let entry = word.map_or(0, |word| u64::from_le_bytes(*word));
-            if entry & PRESENT != 0 && self.tables <= MAX_TABLES {
+            if entry & PRESENT != 0 && self.tables <= self.most {
                 self.entry(place, index, entry);
             }
         }
@@ -357,14 +369,14 @@ mod tests {
         let mut levels = Vec::new();
         let memory = &MemoryImage(&tables.0);
         for half in [Half::User, Half::Kernel] {
-            let whole = Tables::space().visit(memory, half, &mut |visit| match visit {
+            let whole = Tables::space().visit(memory, half, MAX_TABLES, &mut |visit| match visit {
                 Visit::Leaf {
                     address,
                     translation,
                 } => leaves.push((address, translation)),
                 Visit::Table { level, .. } => levels.push(level),
             });
-            assert!(whole);
+            assert!(whole <= MAX_TABLES);
         }
         let addresses: Vec<u64> = leaves.iter().map(|leaf| leaf.0).collect();
         assert_eq!(addresses, [0x4040_3000, 0x4080_0000, 0xffff_ffff_8000_0000]);
@@ -388,7 +400,7 @@ mod tests {
             Ok(5)
         );
         let mut seen = Vec::new();
-        space.visit(memory, Half::User, &mut |visit| {
+        space.visit(memory, Half::User, MAX_TABLES, &mut |visit| {
             if let Visit::Leaf { address, .. } = visit {
                 seen.push(address);
             }
@@ -403,10 +415,15 @@ mod tests {
             tables.set(1, index, 0x1003);
         }
         let mut visited = 0_usize;
-        let whole = Tables::space().visit(&MemoryImage(&tables.0), Half::User, &mut |visit| {
-            visited += usize::from(matches!(visit, Visit::Table { .. }));
-        });
-        assert!(!whole);
+        let whole = Tables::space().visit(
+            &MemoryImage(&tables.0),
+            Half::User,
+            MAX_TABLES,
+            &mut |visit| {
+                visited += usize::from(matches!(visit, Visit::Table { .. }));
+            },
+        );
+        assert!(whole > MAX_TABLES);
         assert_eq!(visited, MAX_TABLES);
     }
 
