@@ -16,6 +16,7 @@ use crate::memory::{self, PAGE, PhysicalMemory, printable, read_bytes};
 use crate::paging::AddressSpace;
 use crate::symbols::SymbolTable;
 use std::fmt;
+use std::ops::Range;
 use thiserror::Error;
 
 /// What every kernel's banner begins with.
@@ -145,6 +146,12 @@ impl<'m> GuestKernel<'m> {
     #[must_use]
     pub const fn image_address(&self, physical: u64) -> u64 {
         physical.wrapping_add(self.image_base)
+    }
+
+    /// The addresses of the whole image, with what lies between its sections.
+    pub(crate) fn image_range(&self) -> Range<u64> {
+        let of = |name| self.kallsyms.address_of(name).unwrap_or(0);
+        of("_text")..of("_end")
     }
 
     pub(crate) const fn layouts(&self) -> &Layouts {

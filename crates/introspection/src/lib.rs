@@ -12,7 +12,9 @@
 //! memory and modules get none.
 
 mod btf;
+mod explain;
 mod file;
+mod frames;
 mod kallsyms;
 mod kernel;
 mod kernel_map;
@@ -21,10 +23,12 @@ mod mapping;
 mod memory;
 mod paging;
 mod process;
+mod reverse;
 mod sections;
 mod symbols;
 
 pub use btf::{Btf, BtfError, MAX_BTF_BYTES, Member};
+pub use explain::Introspection;
 pub use kallsyms::{Kallsyms, KallsymsError, KernelSymbol, find as find_kallsyms};
 pub use kernel::{GuestKernel, KernelError};
 pub use kernel_map::{DIRECT_MAP_BASE, KernelMap};

@@ -11,6 +11,7 @@
 use crate::file::path_of_file;
 use crate::kernel::{GuestKernel, MAX_LIST};
 use crate::layout::{MappingLayout, NodeLayout};
+use crate::memory::PAGE;
 use crate::process::{Found, Partial};
 
 /// Levels of a tree that are followed: each holds at least ten times what is above it.
@@ -166,7 +167,10 @@ fn mapping(
         start,
         end,
         permissions: permissions(of(layout.vm_flags)?),
-        offset: of(layout.vm_pgoff)?.wrapping_mul(crate::memory::PAGE),
+        offset: match file {
+            0 => 0,
+            _ => of(layout.vm_pgoff)?.wrapping_mul(PAGE),
+        },
         name: match file {
             0 => special(kernel, layout, mm, (start, end))?.to_owned(),
             file => path_of_file(kernel, file).unwrap_or_else(|| "[file]".to_owned()),

@@ -126,6 +126,12 @@ impl AddressSpace {
         }
     }
 
+    /// Whether there are five levels.
+    #[must_use]
+    pub const fn has_five_levels(&self) -> bool {
+        self.levels == 5
+    }
+
     /// Where the topmost table lies.
     #[must_use]
     pub const fn root(&self) -> u64 {

@@ -23,6 +23,7 @@ pub mod address;
 pub mod clock;
 pub mod difference;
 pub mod event;
+pub mod explanation;
 pub mod finding;
 pub mod fleet;
 pub mod hint;
@@ -35,6 +36,7 @@ pub use address::{GuestPhysicalAddress, GuestVirtualAddress, PAGE_BYTES, PageNum
 pub use clock::{Elapsed, InstructionCount, Timestamp};
 pub use difference::{Difference, Locus, Part};
 pub use event::{Event, EventRecord};
+pub use explanation::{Explanation, MappingName, OwnerKind, ProcessName};
 pub use finding::{Engine, Finding, FindingKind};
 pub use fleet::{Level, NodeRef};
 pub use hint::{Hint, HintClass};
