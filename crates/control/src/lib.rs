@@ -17,6 +17,7 @@ pub mod campaign;
 pub mod doctor;
 pub mod error;
 mod evidence;
+mod explain;
 pub mod golden;
 mod inject;
 pub mod injection;

@@ -260,12 +260,14 @@ impl<'m> Introspection<'m> {
     /// Memory that was set aside at boot, with the place in the image where it lies in that.
     fn reserved(&self, number: u64, into: u64) -> Explanation {
         let address = self.kernel.image_address(number * PAGE + into);
-        let (kind, owner) = if self.kernel.image_range().contains(&address) {
-            (OwnerKind::KernelImage, "kernel image, between its sections")
-        } else {
-            (OwnerKind::Reserved, "memory that was set aside at boot")
-        };
-        Explanation::new(kind, owner.to_owned())
+        if self.kernel.image_range().contains(&address) {
+            let before = self.kernel.image().nearest(address);
+            let before = before.map_or_else(String::new, |before| format!(", behind {before}"));
+            let owner = format!("kernel image{before}");
+            return Explanation::new(OwnerKind::KernelImage, owner);
+        }
+        let owner = "memory that was set aside at boot".to_owned();
+        Explanation::new(OwnerKind::Reserved, owner)
     }
 
     fn function(&self, address: u64) -> Option<&str> {

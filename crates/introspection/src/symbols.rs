@@ -151,15 +151,22 @@ impl SymbolTable {
     #[must_use]
     pub fn resolve(&self, address: u64) -> Option<Resolved<'_>> {
         let section = self.section_of(address)?;
+        let nearest = self.nearest(address)?;
+        let start = address - nearest.offset;
+        let certain = section.range.contains(&start) && nearest.offset < MAX_OFFSET;
+        certain.then_some(nearest)
+    }
+
+    /// The greatest symbol at or below an address, whether or not the address belongs to it.
+    #[must_use]
+    pub fn nearest(&self, address: u64) -> Option<Resolved<'_>> {
         let above = self
             .symbols
             .partition_point(|symbol| symbol.address <= address);
         let symbol = self.symbols.get(above.checked_sub(1)?)?;
-        let offset = address - symbol.address;
-        let certain = section.range.contains(&symbol.address) && offset < MAX_OFFSET;
-        certain.then_some(Resolved {
+        Some(Resolved {
             name: &symbol.name,
-            offset,
+            offset: address - symbol.address,
         })
     }
 

@@ -10,6 +10,7 @@
 //! | [`severity`] | how bad, one scale for all engines, and its formula |
 //! | [`run`] | one computation, N replicas, one verdict |
 //! | [`difference`] | one exact difference between a machine and its doubles |
+//! | [`explanation`] | whom a byte of guest memory belongs to |
 //! | [`finding`] | the one type in which any engine says anything |
 //! | [`hint`] | a possible cause, with its evidence and its probability |
 //! | [`action`] | the one type of what the product may do |

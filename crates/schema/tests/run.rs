@@ -17,6 +17,7 @@ fn difference() -> Difference {
         found: "0100000000000000".to_owned(),
         flipped_bits: vec![0],
         symbol: Some("init_task+0x8".to_owned()),
+        explanation: None,
     }
 }
 
