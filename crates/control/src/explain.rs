@@ -90,10 +90,7 @@ fn explain_one(difference: &mut Difference, introspection: &Introspection<'_>) {
     let (Part::Memory, Locus::Address(word)) = (difference.part, &difference.locus) else {
         return;
     };
-    // The byte of the lowest differing bit: a word may hold two things.
-    let byte = difference.flipped_bits.first().map_or(0, |bit| bit / 8);
-    let explanation = introspection.explain(word.0.saturating_add(u64::from(byte)));
-    if let Some(explanation) = explanation {
+    if let Some(explanation) = introspection.explain(word.0) {
         if difference.symbol.is_none() {
             difference.symbol.clone_from(&explanation.symbol);
         }

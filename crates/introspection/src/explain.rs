@@ -78,7 +78,14 @@ impl<'m> Introspection<'m> {
             .or_else(|| self.recorded(number, into))
     }
 
+    /// A section of the kernel's image, where the frame was not given back since.
     fn image(&self, physical: u64) -> Option<Explanation> {
+        let frame = self
+            .frames
+            .and_then(|frames| frames.frame(&self.kernel, physical / PAGE));
+        if frame.is_some_and(|frame| frame != Frame::Reserved) {
+            return None;
+        }
         let address = self.kernel.image_address(physical);
         let image = self.kernel.image();
         let section = match image.section_of(address)?.kind {

@@ -173,7 +173,9 @@ impl<'m> GuestKernel<'m> {
         Some(())
     }
 
-    pub(crate) fn u64(&self, address: u64) -> Option<u64> {
+    /// A number of 64 bits at a kernel-virtual address.
+    #[must_use]
+    pub fn u64(&self, address: u64) -> Option<u64> {
         let mut bytes = [0; 8];
         self.read(address, &mut bytes)?;
         Some(u64::from_le_bytes(bytes))
@@ -203,7 +205,8 @@ impl<'m> GuestKernel<'m> {
     }
 
     /// The guest-physical address of a kernel-virtual one.
-    pub(crate) fn physical(&self, address: u64) -> Option<u64> {
+    #[must_use]
+    pub fn physical(&self, address: u64) -> Option<u64> {
         let found = self.space.translate(self.memory, address);
         found.ok().map(|found| found.physical)
     }

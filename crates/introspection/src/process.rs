@@ -61,6 +61,8 @@ pub struct Thread {
     pub id: u32,
     /// Its name.
     pub name: String,
+    /// Its `task_struct`, by kernel-virtual address.
+    pub task: u64,
     /// The lowest address of its kernel stack.
     pub stack: u64,
 }
@@ -163,6 +165,7 @@ fn thread(kernel: &GuestKernel<'_>, task: u64) -> Option<Thread> {
     Some(Thread {
         id: kernel.u32(task.wrapping_add(layout.pid))?,
         name: printable(&comm, comm.len()),
+        task,
         stack: kernel.u64(task.wrapping_add(layout.stack))?,
     })
 }

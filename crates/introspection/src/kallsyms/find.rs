@@ -84,7 +84,8 @@ struct FoundTokens {
 /// The whole table around the tokens of the digits, if the index behind it fits.
 fn tokens_around(memory: &dyn PhysicalMemory, digits: u64) -> Option<FoundTokens> {
     let from = digits.saturating_sub(MAX_TOKENS_BYTES);
-    let bytes = read_bytes(memory, from, digits - from + MAX_TOKENS_BYTES)?;
+    let to = (digits + MAX_TOKENS_BYTES).min(memory.pages().saturating_mul(PAGE));
+    let bytes = read_bytes(memory, from, to.checked_sub(from)?)?;
     let zero = usize::try_from(digits - from).ok()?;
     let mut end = zero;
     for _ in FIRST_DIGIT..TOKENS {
