@@ -181,7 +181,7 @@ mod tests {
                 0 => number * 8,
                 _ => BASE + number * 48,
             },
-            kind: if number % 3 == 0 { b'T' } else { b'd' },
+            kind: if number.is_multiple_of(3) { b'T' } else { b'd' },
             name: match number % 211 {
                 0 => format!("long_{}_{number}", "x".repeat(200)),
                 _ => format!("symbol_{number}.part.0"),
