@@ -2,9 +2,10 @@
 #![expect(clippy::unwrap_used, reason = "a helper of a test may panic")]
 
 use model::{
-    Coverage, Deviation, Difference, Elapsed, Explanation, Fate, GuestPhysicalAddress, GuestVirtualAddress, InjectionRecord, MappingName, OwnerKind, ProcessName,
-    InstructionCount, Locus, MetricSample, Outcome, Part, Placement, Provenance, ReplicaIndex,
-    ReplicaRecord, Run, RunId, Severity, Timestamp, Verdict,
+    Coverage, Deviation, Difference, Elapsed, Explanation, Fate, GuestPhysicalAddress,
+    GuestVirtualAddress, InjectionRecord, InstructionCount, Locus, MappingName, MetricSample,
+    Outcome, OwnerKind, Part, Placement, ProcessName, Provenance, ReplicaIndex, ReplicaRecord, Run,
+    RunId, Severity, Timestamp, Verdict,
 };
 use schema::{Document, RunDocument};
 use serde_json::{Value, json};
