@@ -247,6 +247,7 @@ pub(crate) fn list_injected_words(
                 found: hexadecimal(&found),
                 flipped_bits: flipped(*expected, found),
                 symbol: symbols.and_then(|symbols| symbols.symbol_at(word.0)),
+                explanation: None,
             });
         }
     }

@@ -21,6 +21,7 @@ pub mod doctor;
 pub mod error;
 mod evidence;
 pub mod excerpt;
+mod explain;
 pub mod golden;
 mod inject;
 pub mod injection;

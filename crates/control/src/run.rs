@@ -15,6 +15,7 @@
 
 use crate::error::ControlError;
 use crate::evidence::{self, ExportDirectory};
+use crate::explain;
 use crate::golden::known_digest;
 use crate::injection::{FaultPart, RamWhere};
 use crate::machine::{self, PreparedMachine};
@@ -161,6 +162,9 @@ async fn carry_out(
     let dropped_bytes = captured.iter().map(|replica| replica.dropped_bytes).sum();
     let golden_digest = golden.as_deref();
     let mut analysis = analyse(&replicas, dropped_bytes, &machine, plan, golden_digest)?;
+    let injections = injections(&captured, &analysis);
+    evidence::list_injected_words(&mut analysis, &injections, &captured, &machine);
+    explain::explain(&mut analysis, &captured, &machine);
     if !analysis.findings.is_empty() {
         explain(session, &mut analysis, &captured, &machine, plan).await;
     }
@@ -176,7 +180,7 @@ async fn carry_out(
         plan,
         &machine,
         captured,
-        (analysis, golden),
+        (analysis, golden, injections),
         &blobs,
         session,
     );
@@ -279,12 +283,10 @@ fn assemble(
     plan: &RunPlan,
     machine: &PreparedMachine,
     captured: Vec<Captured>,
-    (mut analysis, golden): (Analysis, Option<String>),
+    (analysis, golden, injections): (Analysis, Option<String>, Vec<InjectionRecord>),
     blobs: &evidence::Kept,
     session: &Session,
 ) -> Run {
-    let injections = injections(&captured, &analysis);
-    evidence::list_injected_words(&mut analysis, &injections, &captured, machine);
     let warnings = warnings(&captured);
     let replicas = captured
         .into_iter()

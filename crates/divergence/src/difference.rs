@@ -132,6 +132,7 @@ fn word(word: &WordDifference, symbols: Option<&KernelMap>) -> Difference {
         found: hexadecimal(&word.found.to_le_bytes()),
         flipped_bits: bits(word.expected ^ word.found),
         symbol: symbols.and_then(|map| map.symbol_at(word.address.0)),
+        explanation: None,
     }
 }
 
@@ -151,6 +152,7 @@ fn undecided_word(word: &UndecidedWord, symbols: Option<&KernelMap>) -> Differen
             _ => Vec::new(),
         },
         symbol: symbols.and_then(|map| map.symbol_at(word.address.0)),
+        explanation: None,
     }
 }
 
@@ -166,6 +168,7 @@ fn text(part: Part, text: &TextDifference) -> Difference {
         found: clipped(text.found.as_deref()),
         flipped_bits,
         symbol: None,
+        explanation: None,
     }
 }
 
@@ -186,6 +189,7 @@ fn undecided_text(part: Part, text: &UndecidedText) -> Difference {
         found: found.join(SEPARATOR),
         flipped_bits,
         symbol: None,
+        explanation: None,
     }
 }
 
@@ -211,6 +215,7 @@ fn file(file: &FileDifference) -> Difference {
         found: shown(&file.found),
         flipped_bits,
         symbol: None,
+        explanation: None,
     }
 }
 
@@ -227,6 +232,7 @@ fn undecided_file(file: &UndecidedFile) -> Difference {
         found: found.join(SEPARATOR),
         flipped_bits: Vec::new(),
         symbol: None,
+        explanation: None,
     }
 }
 

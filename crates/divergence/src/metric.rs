@@ -143,6 +143,7 @@ pub(crate) fn finding(report: &MetricReport) -> Option<FindingDraft> {
             found: value.to_string(),
             flipped_bits: Vec::new(),
             symbol: None,
+            explanation: None,
         }],
         hints: Vec::new(),
     })

@@ -12,7 +12,8 @@
 //! bug table, unwind tables                     no symbol of their own
 //! __init_begin … __init_end                    given back once the kernel has booted
 //! lock tables, nosave
-//! __bss_start … __bss_stop                     bss
+//! __bss_start … __bss_stop                     bss; from __start_bss_decrypted_unused on, if there is
+//!                                              one, given back where memory is not encrypted
 //! __brk_base … __brk_limit _end                partly given back
 //! ```
 //!
@@ -58,6 +59,9 @@ const BOUNDS: [(SectionKind, &str, &str); 4] = [
     (SectionKind::Bss, "__bss_start", "__bss_stop"),
 ];
 
+/// The part of the bss that the kernel gives back where its memory is not encrypted.
+const UNUSED: &str = "__start_bss_decrypted_unused";
+
 /// Symbols that mark a place and name nothing that lives there. Where another symbol has the same
 /// address, that one is the name.
 const MARKS: [&str; 16] = [
@@ -93,7 +97,12 @@ pub(crate) fn lasting(
     BOUNDS
         .iter()
         .filter_map(|&(kind, start, end)| {
-            let range = address_of(start)?..address_of(end)?;
+            let mut range = address_of(start)?..address_of(end)?;
+            if let Some(unused) = address_of(UNUSED)
+                && range.contains(&unused)
+            {
+                range.end = unused;
+            }
             let inside = image.start <= range.start && range.end <= image.end;
             (inside && !range.is_empty()).then_some(Section { kind, range })
         })

@@ -12,6 +12,7 @@
 //! kernel's image (modules, absolute and per-CPU symbols) are left out: nothing here resolves to
 //! them.
 
+use crate::kallsyms::Kallsyms;
 use crate::sections::{IMAGE_RANGE, Section, SectionKind, is_mark, lasting};
 use std::fmt;
 use std::ops::Range;
@@ -119,6 +120,18 @@ impl SymbolTable {
         }
     }
 
+    /// Takes symbols out of a kernel's own tables; those outside the kernel's image are left out.
+    #[must_use]
+    pub fn from_kallsyms(kallsyms: &Kallsyms) -> Self {
+        let inside = kallsyms
+            .symbols
+            .iter()
+            .filter(|symbol| IMAGE_RANGE.contains(&symbol.address));
+        let symbols =
+            inside.map(|symbol| Symbol::new(symbol.address, symbol.kind, symbol.name.clone()));
+        Self::from_symbols(symbols.collect())
+    }
+
     /// How many symbols of the kernel's image there are.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -138,15 +151,22 @@ impl SymbolTable {
     #[must_use]
     pub fn resolve(&self, address: u64) -> Option<Resolved<'_>> {
         let section = self.section_of(address)?;
+        let nearest = self.nearest(address)?;
+        let start = address - nearest.offset;
+        let certain = section.range.contains(&start) && nearest.offset < MAX_OFFSET;
+        certain.then_some(nearest)
+    }
+
+    /// The greatest symbol at or below an address, whether or not the address belongs to it.
+    #[must_use]
+    pub fn nearest(&self, address: u64) -> Option<Resolved<'_>> {
         let above = self
             .symbols
             .partition_point(|symbol| symbol.address <= address);
         let symbol = self.symbols.get(above.checked_sub(1)?)?;
-        let offset = address - symbol.address;
-        let certain = section.range.contains(&symbol.address) && offset < MAX_OFFSET;
-        certain.then_some(Resolved {
+        Some(Resolved {
             name: &symbol.name,
-            offset,
+            offset: address - symbol.address,
         })
     }
 
@@ -211,17 +231,23 @@ fn parse_line(line: &[u8], number: usize) -> Result<Option<Symbol>, SymbolError>
     if name.len() > MAX_NAME_BYTES {
         return Err(SymbolError::NameTooLong { line: number });
     }
-    let name = printable(name);
-    let rank = match (is_mark(&name), kind.is_ascii_uppercase()) {
-        (true, _) => Rank::Mark,
-        (false, false) => Rank::Local,
-        (false, true) => Rank::Global,
-    };
-    Ok(Some(Symbol {
-        address,
-        rank,
-        name,
-    }))
+    let name = printable_name(name);
+    Ok(Some(Symbol::new(address, *kind, name)))
+}
+
+impl Symbol {
+    fn new(address: u64, kind: u8, name: Box<str>) -> Self {
+        let rank = match (is_mark(&name), kind.is_ascii_uppercase()) {
+            (true, _) => Rank::Mark,
+            (false, false) => Rank::Local,
+            (false, true) => Rank::Global,
+        };
+        Self {
+            address,
+            rank,
+            name,
+        }
+    }
 }
 
 /// Digits only: `from_str_radix` alone would also take a sign.
@@ -233,7 +259,8 @@ fn parse_hexadecimal(digits: &[u8]) -> Option<u64> {
         .flatten()
 }
 
-fn printable(name: &[u8]) -> Box<str> {
+/// A name in printable ASCII.
+pub(crate) fn printable_name(name: &[u8]) -> Box<str> {
     let visible = |byte: &u8| {
         if byte.is_ascii_graphic() {
             char::from(*byte)

@@ -1,6 +1,7 @@
 //! One exact difference between a machine and its doubles.
 
 use crate::address::GuestPhysicalAddress;
+use crate::explanation::Explanation;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -74,4 +75,7 @@ pub struct Difference {
     pub flipped_bits: Vec<u32>,
     /// What lives at the address: kernel symbol and offset.
     pub symbol: Option<String>,
+    /// Whom the address belongs to, where the guest's memory says so.
+    #[serde(default)]
+    pub explanation: Option<Box<Explanation>>,
 }

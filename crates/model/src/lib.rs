@@ -10,6 +10,7 @@
 //! | [`severity`] | how bad, one scale for all engines, and its formula |
 //! | [`run`] | one computation, N replicas, one verdict |
 //! | [`difference`] | one exact difference between a machine and its doubles |
+//! | [`explanation`] | whom a byte of guest memory belongs to |
 //! | [`finding`] | the one type in which any engine says anything |
 //! | [`hint`] | a possible cause, with its evidence and its probability |
 //! | [`action`] | the one type of what the product may do |
@@ -23,6 +24,7 @@ pub mod address;
 pub mod clock;
 pub mod difference;
 pub mod event;
+pub mod explanation;
 pub mod finding;
 pub mod fleet;
 pub mod hint;
@@ -35,6 +37,7 @@ pub use address::{GuestPhysicalAddress, GuestVirtualAddress, PAGE_BYTES, PageNum
 pub use clock::{Elapsed, InstructionCount, Timestamp};
 pub use difference::{Difference, Locus, Part};
 pub use event::{Event, EventRecord};
+pub use explanation::{Explanation, MappingName, OwnerKind, ProcessName};
 pub use finding::{Engine, Finding, FindingKind};
 pub use fleet::{Level, NodeRef};
 pub use hint::{Hint, HintClass};

@@ -2,12 +2,32 @@
 #![expect(clippy::unwrap_used, reason = "a helper of a test may panic")]
 
 use model::{
-    Coverage, Deviation, Difference, Elapsed, Fate, GuestPhysicalAddress, InjectionRecord,
-    InstructionCount, Locus, MetricSample, Outcome, Part, Placement, Provenance, ReplicaIndex,
-    ReplicaRecord, Run, RunId, Severity, Timestamp, Verdict,
+    Coverage, Deviation, Difference, Elapsed, Explanation, Fate, GuestPhysicalAddress,
+    GuestVirtualAddress, InjectionRecord, InstructionCount, Locus, MappingName, MetricSample,
+    Outcome, OwnerKind, Part, Placement, ProcessName, Provenance, ReplicaIndex, ReplicaRecord, Run,
+    RunId, Severity, Timestamp, Verdict,
 };
 use schema::{Document, RunDocument};
 use serde_json::{Value, json};
+
+fn explanation() -> Explanation {
+    Explanation {
+        kind: OwnerKind::Process,
+        owner: "[heap] of init (pid 1)".to_owned(),
+        symbol: None,
+        process: Some(ProcessName {
+            pid: 1,
+            name: "init".to_owned(),
+        }),
+        mapping: Some(MappingName {
+            start: GuestVirtualAddress(0x7000),
+            end: GuestVirtualAddress(0x9000),
+            permissions: "rw-p".to_owned(),
+            name: "[heap]".to_owned(),
+        }),
+        virtual_address: Some(GuestVirtualAddress(0x8ff8)),
+    }
+}
 
 fn difference() -> Difference {
     Difference {
@@ -17,6 +37,7 @@ fn difference() -> Difference {
         found: "0100000000000000".to_owned(),
         flipped_bits: vec![0],
         symbol: Some("init_task+0x8".to_owned()),
+        explanation: Some(Box::new(explanation())),
     }
 }
 
@@ -190,6 +211,16 @@ fn values_have_the_promised_form() {
             "found": "0100000000000000",
             "flipped_bits": [0],
             "symbol": "init_task+0x8",
+            "owner": "[heap] of init (pid 1)",
+            "owner_kind": "process",
+            "process": {"pid": 1, "name": "init"},
+            "mapping": {
+                "start": "0x7000",
+                "end": "0x9000",
+                "permissions": "rw-p",
+                "name": "[heap]",
+            },
+            "virtual_address": "0x8ff8",
         })
     );
     assert_eq!(at("/data/deviations/0/differences/1/name"), "rax");

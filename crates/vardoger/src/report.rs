@@ -161,6 +161,9 @@ fn who(run: &Run, deviation: &Deviation) -> String {
     section.row("where", &extent(deviation));
     if let Some(first) = &deviation.first {
         section.row("first", &section::place(first));
+        if let Some(owner) = section::owner(first) {
+            section.row("belongs to", &owner);
+        }
         section.row("", &section::values(first));
     }
     for (label, content) in hint_rows(&deviation.hints) {
@@ -266,6 +269,9 @@ fn injections(run: &Run) -> String {
         section.row("injected", &injected(injection));
         if let Some(difference) = seen(run, injection) {
             section.row("", &format!("found there: {}", section::values(difference)));
+            if let Some(owner) = section::owner(difference) {
+                section.row("", &format!("belongs to: {owner}"));
+            }
         }
     }
     section.text()

@@ -191,3 +191,28 @@ fn a_fault_that_all_share_contradicts_the_golden_digest() {
     let findings = world.data("finding ls");
     assert_eq!(findings["findings"][0]["kind"], "golden-mismatch");
 }
+
+#[test]
+fn a_flipped_bit_of_a_process_is_named_with_process_and_address() {
+    let world = World::new();
+    // Most pages that a job changes are its own; eight draws do not all miss them.
+    let faults = " --inject ram=live@end,replica=1".repeat(8);
+    let flags = format!("run start sha256 -n 3 {SHORT} --seed 3{faults}");
+    let run = world.run(&format!("{flags} --json")).expect(3).data();
+    let differences = run["deviations"][0]["differences"].as_array().unwrap();
+    let mut named = differences
+        .iter()
+        .filter(|one| one["owner_kind"] == "process" && one["mapping"].is_object());
+    let difference = named.next().expect("no difference has a process");
+    assert_eq!(difference["process"], json!({"pid": 1, "name": "init"}));
+    let number = |value: &Value| {
+        let text = value.as_str().unwrap().trim_start_matches("0x");
+        u64::from_str_radix(text, 16).unwrap()
+    };
+    let address = number(&difference["virtual_address"]);
+    assert_eq!(address % 4096, number(&difference["address"]) % 4096);
+    let mapping = &difference["mapping"];
+    assert!((number(&mapping["start"])..number(&mapping["end"])).contains(&address));
+    let permissions = mapping["permissions"].as_str().unwrap();
+    assert!(permissions.starts_with("rw"), "{permissions}");
+}

@@ -12,6 +12,7 @@ fn word(address: u64, expected: u64, found: u64) -> Difference {
         found: shown(found),
         flipped_bits: Vec::new(),
         symbol: None,
+        explanation: None,
     }
 }
 

@@ -126,6 +126,7 @@ fn word(address: u64, expected: u64, found: u64) -> Difference {
         found: shown(found),
         flipped_bits: Vec::new(),
         symbol: None,
+        explanation: None,
     }
 }
 
@@ -137,6 +138,7 @@ fn named(part: Part, name: &str, expected: &str, found: &str) -> Difference {
         found: found.to_owned(),
         flipped_bits: Vec::new(),
         symbol: None,
+        explanation: None,
     }
 }
 

@@ -85,6 +85,20 @@ pub(super) fn place(difference: &Difference) -> String {
     format!("{what} {bold}{}{bold:#}{symbol}", difference.locus)
 }
 
+/// Whom the address of a difference belongs to, for people.
+pub(super) fn owner(difference: &Difference) -> Option<String> {
+    let explanation = difference.explanation.as_deref()?;
+    let mut text = explanation.owner.clone();
+    if let Some(address) = explanation.virtual_address {
+        text.push_str(&format!(", at {address}"));
+    }
+    if let Some(mapping) = &explanation.mapping {
+        let (start, end) = (mapping.start, mapping.end);
+        text.push_str(&format!(" in {start}–{end} {}", mapping.permissions));
+    }
+    Some(text)
+}
+
 /// What was expected, what was found, and which bits differ.
 pub(super) fn values(difference: &Difference) -> String {
     let expected = difference.expected.as_deref().unwrap_or("no majority");
@@ -133,7 +147,7 @@ pub(crate) fn difference_table(differences: &[Difference], total: u64) -> String
     if differences.is_empty() {
         return String::new();
     }
-    let head = ["part", "where", "expected", "found", "bits", "symbol"];
+    let head = ["part", "where", "expected", "found", "bits", "belongs to"];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     let shown = differences.iter().take(SHOWN_DIFFERENCES);
     rows.extend(shown.map(cells));
@@ -147,6 +161,13 @@ pub(crate) fn difference_table(differences: &[Difference], total: u64) -> String
     text
 }
 
+/// The symbol, or else the owner.
+fn belongs_to(difference: &Difference) -> String {
+    let owner = || Some(difference.explanation.as_deref()?.owner.clone());
+    let name = difference.symbol.clone().or_else(owner);
+    shorten(&name.unwrap_or_default())
+}
+
 fn cells(difference: &Difference) -> Vec<String> {
     vec![
         difference.part.to_string(),
@@ -158,6 +179,6 @@ fn cells(difference: &Difference) -> Vec<String> {
             [bit] => bit.to_string(),
             bits => format!("{} bits", bits.len()),
         },
-        difference.symbol.clone().unwrap_or_default(),
+        belongs_to(difference),
     ]
 }

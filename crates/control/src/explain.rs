@@ -1,0 +1,99 @@
+//! What the differing bytes mean: each address is explained from the memory of a replica that holds
+//! what the majority holds, or of the first where there is no majority. Nothing of the host is asked.
+
+use crate::machine::PreparedMachine;
+use crate::replica::Captured;
+use divergence::Analysis;
+use introspection::{Introspection, Page, PhysicalMemory};
+use model::{Difference, Locus, Part};
+use state::{Base, Memory, TerminalState};
+
+/// A replica's whole memory: the snapshot, with the pages that it changed.
+pub(crate) struct ReplicaMemory<'a> {
+    base: Base<'a>,
+    state: &'a TerminalState,
+    pages: u64,
+}
+
+impl std::fmt::Debug for ReplicaMemory<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ReplicaMemory")
+            .field("pages", &self.pages)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'a> ReplicaMemory<'a> {
+    /// The memory of a replica of a machine; nothing where the machine's own is not well-formed.
+    pub(crate) fn of(machine: &'a PreparedMachine, state: &'a TerminalState) -> Option<Self> {
+        let memory_bytes = machine.spec.memory_bytes;
+        Some(Self {
+            base: Base::new(&machine.base, memory_bytes).ok()?,
+            state,
+            pages: memory_bytes / model::PAGE_BYTES as u64,
+        })
+    }
+}
+
+impl PhysicalMemory for ReplicaMemory<'_> {
+    fn pages(&self) -> u64 {
+        self.pages
+    }
+
+    fn page(&self, number: u64) -> Option<&Page> {
+        if number >= self.pages {
+            return None;
+        }
+        match &self.state.memory {
+            Memory::Changed(changed) => changed
+                .page(number)
+                .or_else(|| Some(self.base.page(number))),
+            Memory::Full(image) => image.as_chunks().0.get(usize::try_from(number).ok()?),
+        }
+    }
+}
+
+/// Explains every address in an analysis.
+pub(crate) fn explain(analysis: &mut Analysis, captured: &[Captured], machine: &PreparedMachine) {
+    if analysis.deviations.is_empty() {
+        return;
+    }
+    let right = captured
+        .iter()
+        .find(|one| Some(one.record.index) == analysis.majority_replica)
+        .or_else(|| captured.first());
+    let memory = right.and_then(|right| ReplicaMemory::of(machine, &right.state));
+    let Some(memory) = memory else {
+        return;
+    };
+    let introspection = match Introspection::of(&memory) {
+        Ok(introspection) => introspection,
+        Err(error) => {
+            tracing::warn!(%error, "what differs has no owner: the guest's memory is not understood");
+            return;
+        }
+    };
+    let of_deviations = analysis
+        .deviations
+        .iter_mut()
+        .flat_map(|deviation| deviation.first.iter_mut().chain(&mut deviation.differences));
+    let of_findings = analysis
+        .findings
+        .iter_mut()
+        .flat_map(|finding| &mut finding.evidence);
+    for difference in of_deviations.chain(of_findings) {
+        explain_one(difference, &introspection);
+    }
+}
+
+fn explain_one(difference: &mut Difference, introspection: &Introspection<'_>) {
+    let (Part::Memory, Locus::Address(word)) = (difference.part, &difference.locus) else {
+        return;
+    };
+    if let Some(explanation) = introspection.explain(word.0) {
+        if difference.symbol.is_none() {
+            difference.symbol.clone_from(&explanation.symbol);
+        }
+        difference.explanation = Some(Box::new(explanation));
+    }
+}

@@ -1,0 +1,232 @@
+//! What a real guest's memory means, held against what the guest itself said: its `/proc/kallsyms`,
+//! the addresses in its hello, and the kernel's own counters. Only captured memory is given.
+
+mod support;
+
+use anyhow::{Context, ensure};
+use control::machine::PreparedMachine;
+use hypervisor::{Channel, Signal};
+use introspection::{Introspection, MemoryImage, Process, SymbolTable};
+use model::{Explanation, OwnerKind, PAGE_BYTES};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use std::collections::BTreeMap;
+use support::{Workshop, translated};
+
+/// Where guest-physical 0 is mapped in the image's mapping of a kernel that was not moved.
+const IMAGE_BASE: u64 = 0xffff_ffff_8000_0000;
+
+/// Symbols that every kernel of the last years has, in its code, constants, data and bss.
+const KNOWN_SYMBOLS: [&str; 14] = [
+    "init_task",
+    "jiffies_64",
+    "linux_banner",
+    "init_top_pgt",
+    "init_mm",
+    "page_offset_base",
+    "__per_cpu_offset",
+    "saved_command_line",
+    "nr_cpu_ids",
+    "slab_caches",
+    "schedule",
+    "vfs_read",
+    "do_exit",
+    "sys_call_table",
+];
+
+/// Pages that a CPU may hold back before it adds them to the kernel's counters, and those on its
+/// own lists of free pages, which the counter of free pages leaves out.
+const UNCOUNTED_PAGES: u64 = 512;
+
+async fn machine() -> anyhow::Result<PreparedMachine> {
+    let workshop = Workshop::open().await?;
+    let spec = translated(Signal::Port, Channel::DebugConsole)?;
+    workshop.machine(spec).await
+}
+
+/// The guest's own list of symbols, as it was copied out when the machine was booted.
+fn listed_symbols(machine: &PreparedMachine) -> anyhow::Result<String> {
+    let directory = machine.snapshot.memory.parent().context("no directory")?;
+    Ok(std::fs::read_to_string(directory.join("symbols"))?)
+}
+
+fn explained(introspection: &Introspection<'_>, physical: u64) -> anyhow::Result<Explanation> {
+    let explanation = introspection.explain(physical);
+    explanation.with_context(|| format!("{physical:#x} has no owner"))
+}
+
+fn find<'a>(introspection: &'a Introspection<'_>, pid: u32) -> anyhow::Result<&'a Process> {
+    let mut processes = introspection.processes().found.iter();
+    processes
+        .find(|process| process.id == pid)
+        .with_context(|| format!("there is no process {pid}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn symbols_are_those_that_the_guest_lists() -> anyhow::Result<()> {
+    let machine = machine().await?;
+    let kallsyms = introspection::find_kallsyms(&MemoryImage(&machine.base))?;
+    let listed = listed_symbols(&machine)?;
+    let of_the_kernel = listed.lines().filter(|line| !line.ends_with(']'));
+    let found: Vec<String> = kallsyms
+        .symbols
+        .iter()
+        .map(|one| format!("{:016x} {} {}", one.address, char::from(one.kind), one.name))
+        .collect();
+    assert!(found.len() > 10_000, "{} symbols", found.len());
+    assert!(of_the_kernel.eq(&found), "the lists differ");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_guest_program_is_a_process_with_mappings() -> anyhow::Result<()> {
+    let machine = machine().await?;
+    let memory = MemoryImage(&machine.base);
+    let introspection = Introspection::of(&memory)?;
+    assert_eq!(introspection.processes().partial, None);
+    let init = find(&introspection, 1)?;
+    assert_eq!(
+        (init.name.as_str(), &init.mappings.partial),
+        ("init", &None)
+    );
+    let names = init.mappings.found.iter().map(|one| one.name.as_str());
+    let names: Vec<&str> = names.collect();
+    for expected in ["/init", "[heap]", "[stack]", "[vdso]"] {
+        assert!(names.contains(&expected), "{expected} is not in {names:?}");
+    }
+    assert_eq!(find(&introspection, 2)?.name, "kthreadd");
+
+    // The guest said where its mailbox lies, and where in its code it stops.
+    for page in machine.hello.mailbox {
+        let owner = explained(&introspection, page.0 + 8)?;
+        let process = owner.process.context("the mailbox is of no process")?;
+        assert_eq!((process.pid, process.name.as_str()), (1, "init"));
+        assert_eq!(owner.virtual_address.map(|at| at.0 % 4096), Some(8));
+    }
+    let space = init.space.context("init has no page tables")?;
+    for waypoint in machine.hello.waypoints {
+        let memory = introspection.kernel().memory();
+        let physical = space.translate(memory, waypoint.0)?.physical;
+        let owner = explained(&introspection, physical)?;
+        assert_eq!(owner.virtual_address, Some(waypoint));
+        let mapping = owner.mapping.context("code without a mapping")?;
+        assert_eq!(
+            (mapping.name.as_str(), mapping.permissions.as_str()),
+            ("/init", "r-xp")
+        );
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_well_known_has_its_owner() -> anyhow::Result<()> {
+    let machine = machine().await?;
+    let memory = MemoryImage(&machine.base);
+    let introspection = Introspection::of(&memory)?;
+    let listed = SymbolTable::parse_kallsyms(listed_symbols(&machine)?.as_bytes())?;
+    for name in KNOWN_SYMBOLS {
+        let address = listed.address_of(name).context(name)?;
+        let owner = explained(&introspection, address - IMAGE_BASE + 1)?;
+        let expected = listed.resolve(address).context(name)?.name;
+        assert_eq!(owner.symbol, Some(format!("{expected}+0x1")), "{name}");
+        assert_eq!(owner.kind, OwnerKind::KernelImage);
+    }
+
+    let kernel = introspection.kernel();
+    let init = find(&introspection, 1)?;
+    let kthreadd = find(&introspection, 2)?;
+    let owner_of = |address: u64| {
+        let physical = kernel.physical(address).context("not mapped")?;
+        explained(&introspection, physical)
+    };
+    for process in [init, kthreadd] {
+        let thread = process.threads.found.first().context("no thread")?;
+        let task = owner_of(thread.task)?;
+        assert_eq!(task.kind, OwnerKind::Slab);
+        assert!(
+            task.owner.starts_with("slab task_struct, object "),
+            "{task:?}"
+        );
+        let stack = owner_of(thread.stack + 0x3ff8)?;
+        let whose = stack.process.context("a stack of nobody")?;
+        assert_eq!(
+            (stack.kind, whose.pid),
+            (OwnerKind::KernelStack, process.id)
+        );
+    }
+    let root = init.space.context("init has no page tables")?.root();
+    let table = explained(&introspection, root + 16)?;
+    assert_eq!(table.kind, OwnerKind::PageTable);
+    assert!(table.owner.contains("init (pid 1), level"), "{table:?}");
+    assert!(table.owner.ends_with("entry 2"), "{table:?}");
+
+    let symbols = kernel.kallsyms();
+    let offsets = symbols.address_of("__per_cpu_offset").context("no CPUs")?;
+    let area = kernel.u64(offsets).context("no area")?;
+    for name in ["current_task", "runqueues"] {
+        let variable = owner_of(area + symbols.address_of(name).context(name)?)?;
+        assert_eq!(variable.symbol, Some(format!("{name}+0x0")));
+    }
+    let current = symbols.address_of("current_task").context("no task")?;
+    let current = kernel.u64(area + current).context("no task")?;
+    let first = init.threads.found.first().map(|thread| thread.task);
+    assert_eq!(
+        Some(current),
+        first,
+        "init runs when it says that it is ready"
+    );
+
+    let records = symbols.address_of("vmemmap_base").context("no records")?;
+    let record = owner_of(kernel.u64(records).context("no records")? + 5 * 64 + 8)?;
+    assert_eq!(record.owner, "record of page frame 0x5 + 0x8");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn as_many_pages_are_free_as_the_kernel_counts() -> anyhow::Result<()> {
+    let machine = machine().await?;
+    let memory = MemoryImage(&machine.base);
+    let introspection = Introspection::of(&memory)?;
+    let mut counted: BTreeMap<OwnerKind, u64> = BTreeMap::new();
+    for page in (0..machine.spec.memory_bytes).step_by(PAGE_BYTES) {
+        if let Some(owner) = introspection.explain(page) {
+            *counted.entry(owner.kind).or_default() += 1;
+        }
+    }
+    let kernel = introspection.kernel();
+    let symbol = kernel.kallsyms().address_of("vm_zone_stat");
+    // The first counter of a zone is that of free pages.
+    let free = kernel.u64(symbol.context("no counters")?);
+    let free = free.context("counters cannot be read")?;
+    let found = counted.get(&OwnerKind::Free).copied().unwrap_or(0);
+    ensure!(free > 1024, "the kernel counts {free} free pages");
+    ensure!(
+        found.abs_diff(free) <= UNCOUNTED_PAGES,
+        "{found} are free, and the kernel counts {free}"
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn broken_memory_is_survived() -> anyhow::Result<()> {
+    const ROUNDS: u64 = 12;
+    const BYTES_A_ROUND: usize = 20_000;
+    let machine = machine().await?;
+    let mut random = ChaCha8Rng::seed_from_u64(7);
+    let mut draw = |below: u64| random.next_u64() % below;
+    let mut bytes = machine.base.clone();
+    for _ in 0..ROUNDS {
+        for _ in 0..BYTES_A_ROUND {
+            let at = usize::try_from(draw(machine.spec.memory_bytes))?;
+            bytes[at] = draw(256) as u8;
+        }
+        if let Ok(introspection) = Introspection::of(&MemoryImage(&bytes)) {
+            for _ in 0..1000 {
+                let _owner = introspection.explain(draw(machine.spec.memory_bytes));
+            }
+        }
+    }
+    bytes.fill(0xa5);
+    assert!(Introspection::of(&MemoryImage(&bytes)).is_err());
+    Ok(())
+}
