@@ -10,7 +10,12 @@ use crate::error::GuestError;
 use crate::host::Host;
 use crate::waypoint;
 use computation::job::{Job, JobResult, Mark, Message, Metric, StopBy};
-use computation::{Descriptor, Digest, Kernel};
+use computation::{Descriptor, Digest, Kernel, System};
+use guest::Linux;
+use std::path::Path;
+
+/// Where a computation's files go: the root file system, which is memory.
+const FILES: &str = "/files";
 
 /// Does a job, from its first step to its terminal stop.
 pub(crate) fn perform(host: &Host, job: &Job) -> Result<(), GuestError> {
@@ -42,7 +47,8 @@ impl Work {
     fn run(host: &Host, job: &Job, descriptor: &Descriptor) -> Result<Self, GuestError> {
         let stops = stops(job);
         let faults_before = clock::page_faults();
-        let mut kernel = descriptor.start(job.seed);
+        let linux = || Box::new(Linux::new(Path::new(FILES))) as Box<dyn System>;
+        let mut kernel = descriptor.start_on(job.seed, linux);
         let tsc_start = clock::time_stamp();
         let mut stop_ticks = 0;
         for (stop, mark) in stops.into_iter().enumerate() {
