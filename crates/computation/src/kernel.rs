@@ -5,15 +5,17 @@
 //!                    └ stops lie between steps, never within one
 //! ```
 //!
-//! Invariants: all memory is allocated before the first step and page-aligned; the state after k
-//! steps depends on seed and k only; a wrong value found on the way is data, never a panic.
+//! Invariants: the working set is allocated before the first step and page-aligned; the state after
+//! k steps depends on seed and k only; a wrong value found on the way is data, never a panic. A
+//! computation whose subject is somebody's library (a database, a compressor) lets that library
+//! allocate in a step, from an allocator that gives the same addresses for the same requests.
 
 use crate::digest::DIGEST_BYTES;
 use sha2::{Digest as _, Sha256};
 
 /// A running computation.
 pub trait Kernel {
-    /// Does one step. Nothing is allocated and nothing is logged.
+    /// Does one step. Nothing is logged.
     fn step(&mut self);
 
     /// Steps done so far.
@@ -44,4 +46,12 @@ pub(crate) fn hasher(name: &str, version: u32, steps_done: u64) -> Sha256 {
     hasher.update(version.to_le_bytes());
     hasher.update(steps_done.to_le_bytes());
     hasher
+}
+
+/// Takes a word into the fold. For a given word it is a bijection of the fold, and for a given fold
+/// one of the word, so no single wrong word can cancel out.
+pub(crate) const fn fold_in(fold: u64, word: u64) -> u64 {
+    (fold ^ word)
+        .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        .rotate_left(29)
 }

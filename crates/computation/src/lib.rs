@@ -9,6 +9,7 @@
 //! | [`kernels`] | the computations themselves |
 //! | [`golden`] | known digests, and how a new one is learned natively |
 //! | [`isa`] | instruction-set classes, by which digests are keyed where they depend on them |
+//! | [`system`] | what one of them asks of an operating system, and a model of one that works |
 //! | [`digest`] | a SHA-256 digest as a value |
 //! | [`job`] | guest protocol 1: what the host orders, and what the guest says |
 //!
@@ -30,8 +31,10 @@ pub mod kernel;
 pub mod kernels;
 mod random;
 pub mod select;
+pub mod system;
 
 pub use catalogue::{Descriptor, Sensitivity, Target, catalogue, find, steps_for};
 pub use digest::Digest;
 pub use kernel::Kernel;
 pub use select::{Selection, select};
+pub use system::System;

@@ -44,6 +44,14 @@ impl Xoshiro256 {
         *s3 = s3.rotate_left(45);
         result
     }
+
+    /// XORs bytes with the stream, word by word. Bytes beyond the last whole word stay as they are:
+    /// buffers here are whole pages.
+    pub(crate) fn mask(&mut self, bytes: &mut [u8]) {
+        for word in bytes.as_chunks_mut().0 {
+            *word = (u64::from_le_bytes(*word) ^ self.next_word()).to_le_bytes();
+        }
+    }
 }
 
 /// One output of `SplitMix64` (Steele, Lea and Flood).

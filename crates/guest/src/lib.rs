@@ -6,15 +6,18 @@
 //! | [`boot`] | how guest and host reach each other, and the kernel's command line |
 //! | [`initramfs`](mod@initramfs) | the archive that the kernel unpacks and starts |
 //! | [`program`](mod@program) | the static program that was embedded at build time |
+//! | [`system`] | the guest's operating system, as a computation uses it |
 //!
 //! What guest and host say to each other is `computation::job`. The program itself is the binary
-//! `vardoger-guest` of this crate. Everything here is deterministic: equal arguments give equal
-//! bytes.
+//! `vardoger-guest` of this crate. Everything here but [`system`] is pure: equal arguments give
+//! equal bytes.
 
 pub mod boot;
 pub mod initramfs;
 pub mod program;
+pub mod system;
 
 pub use boot::{BootOptions, Channel, Link, Signal, Timing, kernel_arguments};
 pub use initramfs::{ExtraFile, InitramfsError, initramfs};
 pub use program::program;
+pub use system::Linux;

@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use support::{World, schema};
 
-const COMPUTATIONS: [&str; 3] = ["sha256", "matmul", "memory"];
+const COMPUTATIONS: [&str; 10] = [
+    "aes", "crc", "fft", "kernel", "matmul", "memory", "sha256", "sqlite", "text", "zstd",
+];
 
 /// Nothing differs, and something was looked at.
 fn check_pass(run: &Value) {
@@ -47,7 +49,7 @@ fn five_machines_end_alike() {
 fn sixteen_clean_runs_find_nothing() {
     let world = World::new();
     for number in 0..16 {
-        let computation = COMPUTATIONS[number % 3];
+        let computation = COMPUTATIONS[number % COMPUTATIONS.len()];
         // Emulators are nice: beside a load they get a tenth of a processor.
         let (load, budget) = if number < 8 {
             (None, "300ms")
@@ -61,6 +63,22 @@ fn sixteen_clean_runs_find_nothing() {
         drop(load);
     }
     assert!(world.findings().is_empty());
+}
+
+#[test]
+fn machines_compute_what_this_one_does_natively() {
+    let world = World::new();
+    let listed = world.data("computation ls");
+    let names = listed["computations"].as_array().unwrap().iter();
+    let names: Vec<&str> = names.map(|entry| entry["name"].as_str().unwrap()).collect();
+    assert_eq!(names, COMPUTATIONS);
+    for computation in COMPUTATIONS {
+        // The smallest size, of which the golden digest ships.
+        let run = world.data(&format!("run start {computation} -n 2 --budget 1ms"));
+        check_pass(&run);
+        assert!(run["golden"].is_string(), "{computation}");
+        assert_eq!(run["golden"], run["replicas"][0]["result_digest"]);
+    }
 }
 
 /// Threads that keep processors busy until it is dropped.

@@ -168,6 +168,7 @@ fn refresh(b: &mut Matrix, stream: &mut Xoshiro256) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels::tests::check_flip;
 
     fn chain(seed: u64) -> ProductChain {
         let mut stream = Xoshiro256::from_seed(seed);
@@ -219,6 +220,22 @@ mod tests {
             bad.step();
             good.step();
             assert_ne!(good.digest(), bad.digest(), "{wrong}");
+        }
+    }
+    #[test]
+    fn a_flipped_bit_anywhere_changes_the_digest() {
+        for (page, column, bit) in [(0, 0, 0), (31, 127, 51), (9, 64, 53), (20, 1, 63)] {
+            let flip = |value: &mut f64| *value = f64::from_bits(value.to_bits() ^ 1 << bit);
+            check_flip(
+                4,
+                || chain(1),
+                |chain| flip(&mut chain.a.0[page].0[2][column]),
+            );
+            check_flip(
+                4,
+                || chain(1),
+                |chain| flip(&mut chain.b.0[page].0[2][column]),
+            );
         }
     }
 }

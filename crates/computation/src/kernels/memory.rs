@@ -17,7 +17,7 @@
 //! kept, and the pass goes on.
 
 use crate::digest::DIGEST_BYTES;
-use crate::kernel::{Kernel, PageAligned, hasher};
+use crate::kernel::{Kernel, PageAligned, fold_in, hasher};
 use crate::random::Xoshiro256;
 use sha2::{Digest as _, Sha256};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -223,14 +223,6 @@ impl Kernel for MemoryPatterns {
     fn metrics(&self) -> Vec<(String, f64)> {
         vec![("mismatches".to_owned(), self.mismatches.count as f64)]
     }
-}
-
-/// Takes a word into the fold. For a given word it is a bijection of the fold, and for a given fold
-/// one of the word, so no single wrong word can cancel out.
-const fn fold_in(fold: u64, word: u64) -> u64 {
-    (fold ^ word)
-        .wrapping_mul(0x9e37_79b9_7f4a_7c15)
-        .rotate_left(29)
 }
 
 /// The order and the pattern of a step, as in the table at the top of this file.

@@ -31,6 +31,10 @@ pub(crate) struct Sha256Chain {
 
 impl Sha256Chain {
     pub(crate) fn start(seed: u64) -> Box<dyn Kernel> {
+        Box::new(Self::new(seed))
+    }
+
+    fn new(seed: u64) -> Self {
         let mut stream = Xoshiro256::from_seed(seed);
         let mut chain = Self {
             working_set: vec![PageAligned([0; model::PAGE_BYTES]); CHUNKS as usize * CHUNK_PAGES],
@@ -38,7 +42,7 @@ impl Sha256Chain {
             steps_done: 0,
         };
         mask(&mut chain.working_set, &mut stream);
-        Box::new(chain)
+        chain
     }
 }
 
@@ -75,11 +79,25 @@ impl Kernel for Sha256Chain {
     }
 }
 
-/// XORs pages with a keystream, word by word.
+/// XORs pages with a keystream.
 fn mask(pages: &mut [BytePage], stream: &mut Xoshiro256) {
     for page in pages {
-        for bytes in page.0.as_chunks_mut().0 {
-            *bytes = (u64::from_le_bytes(*bytes) ^ stream.next_word()).to_le_bytes();
+        stream.mask(&mut page.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::tests::check_flip;
+
+    #[test]
+    fn a_flipped_bit_anywhere_changes_the_digest() {
+        let start = || Sha256Chain::new(1);
+        for (page, byte, bit) in [(0, 0, 0), (500, 2000, 4), (1023, 4095, 7)] {
+            let flip = |chain: &mut Sha256Chain| chain.working_set[page].0[byte] ^= 1 << bit;
+            check_flip(8, start, flip);
         }
+        check_flip(8, start, |chain| chain.state[31] ^= 0x80);
     }
 }

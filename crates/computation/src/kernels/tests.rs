@@ -1,6 +1,20 @@
 //! What must hold of every computation in the catalogue.
 
 use crate::catalogue::{Descriptor, catalogue};
+use crate::kernel::Kernel;
+
+/// A bit that is flipped half way shows in the digest at the end.
+pub(super) fn check_flip<K: Kernel>(steps: u64, start: impl Fn() -> K, flip: impl Fn(&mut K)) {
+    let (mut good, mut bad) = (start(), start());
+    for step in 0..steps {
+        if step == steps / 2 {
+            flip(&mut bad);
+        }
+        good.step();
+        bad.step();
+    }
+    assert_ne!(good.digest(), bad.digest());
+}
 
 fn digest(descriptor: &Descriptor, seed: u64, steps: u64) -> [u8; 32] {
     let mut kernel = descriptor.start(seed);

@@ -13,10 +13,13 @@
 //!
 //! A stop is a signal to the host, which stops the processor within that instruction and may let
 //! it go on later; at a mark it may be a breakpoint of the host's instead. A mark that no job names
-//! costs nothing. One thread, no timers, no output
-//! between steps: the state at a stop is a function of the job alone.
+//! costs nothing. One thread and no timers, no output
+//! between steps: the state at a stop is a function of the job alone. Only within a step of a
+//! computation that is about the kernel there are further threads and processes; none is left
+//! at its end.
 //!
-//! Deliberately absent: restarts, a network, and processes but those of a user's program.
+//! Deliberately absent: restarts, a network, and processes but those of a user's program and of a
+//! computation that is about the kernel.
 
 mod clock;
 mod error;

@@ -5,7 +5,12 @@ use crate::error::GuestError;
 use crate::host::Host;
 use crate::stops::Stops;
 use computation::job::{Job, JobResult, Mark, Message, Metric};
-use computation::{Descriptor, Digest, Kernel};
+use computation::{Descriptor, Digest, Kernel, System};
+use guest::Linux;
+use std::path::Path;
+
+/// Where a computation's files go: the root file system, which is memory.
+const FILES: &str = "/files";
 
 /// Does a job, from its first step to its terminal stop.
 pub(crate) fn perform(host: &Host, job: &Job) -> Result<(), GuestError> {
@@ -38,7 +43,8 @@ impl Work {
         let marks = marks(job);
         let mut stops = Stops::new(host, job.stop_by);
         let faults_before = clock::page_faults();
-        let mut kernel = descriptor.start(job.seed);
+        let linux = || Box::new(Linux::new(Path::new(FILES))) as Box<dyn System>;
+        let mut kernel = descriptor.start_on(job.seed, linux);
         let tsc_start = clock::time_stamp();
         for mark in marks {
             advance(kernel.as_mut(), mark.at(job.steps));

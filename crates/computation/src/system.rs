@@ -1,0 +1,92 @@
+//! What the `kernel` computation asks of an operating system, and a model of one that works.
+//!
+//! An operating system is trusted to hand over bytes as they are: through pipes, files, processes
+//! and threads. So a correct one is easy to state without any: the [`Model`] moves bytes within
+//! memory. The guest's program implements [`System`] by system calls; both must come to the same
+//! digest, and the model's is the golden one.
+
+use std::collections::BTreeMap;
+
+/// A pure change of bytes in place, done by a child or a thread. It must not allocate: a forked
+/// child may not, as another thread could hold the allocator's lock.
+pub type Work = fn(&mut [u8]);
+
+/// A system call failed, or came to something else than it should: the error number, or 0 where
+/// there is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fault(pub i32);
+
+/// The paths through an operating system. No buffer is longer than [`BUFFER_BYTES_MAX`].
+pub trait System {
+    /// Writes the bytes to a new file, and renames it to the file of this slot.
+    ///
+    /// # Errors
+    /// The system's; the file may be there or not.
+    fn store(&mut self, slot: u32, bytes: &[u8]) -> Result<(), Fault>;
+
+    /// Reads back what was stored last.
+    ///
+    /// # Errors
+    /// The system's, or the file has another length.
+    fn load(&mut self, slot: u32, bytes: &mut [u8]) -> Result<(), Fault>;
+
+    /// Writes the bytes into a pipe, and replaces them with what comes out.
+    ///
+    /// # Errors
+    /// The system's, or fewer bytes come out.
+    fn through_pipe(&mut self, bytes: &mut [u8]) -> Result<(), Fault>;
+
+    /// Lets a child process do the work on its copy, replaces the bytes with what it sends back,
+    /// and waits for its end.
+    ///
+    /// # Errors
+    /// The system's, fewer bytes come back, or the child ends in another way than it should.
+    fn in_child(&mut self, bytes: &mut [u8], work: Work) -> Result<(), Fault>;
+
+    /// Lets two threads do the work in turn, so many times in all.
+    ///
+    /// # Errors
+    /// The system's; the work may be done in part.
+    fn in_turns(&mut self, bytes: &mut [u8], work: Work, turns: u32) -> Result<(), Fault>;
+}
+
+/// The longest buffer: what a pipe holds, so that one process can fill and then empty it.
+pub const BUFFER_BYTES_MAX: usize = 64 << 10;
+
+/// An operating system that works, in memory.
+#[derive(Debug, Default)]
+pub struct Model {
+    files: BTreeMap<u32, Vec<u8>>,
+}
+
+impl System for Model {
+    fn store(&mut self, slot: u32, bytes: &[u8]) -> Result<(), Fault> {
+        self.files.insert(slot, bytes.to_vec());
+        Ok(())
+    }
+
+    fn load(&mut self, slot: u32, bytes: &mut [u8]) -> Result<(), Fault> {
+        let file = self.files.get(&slot).ok_or(Fault(0))?;
+        if file.len() != bytes.len() {
+            return Err(Fault(0));
+        }
+        bytes.copy_from_slice(file);
+        Ok(())
+    }
+
+    fn through_pipe(&mut self, _bytes: &mut [u8]) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    fn in_child(&mut self, bytes: &mut [u8], work: Work) -> Result<(), Fault> {
+        work(bytes);
+        Ok(())
+    }
+
+    fn in_turns(&mut self, bytes: &mut [u8], work: Work, turns: u32) -> Result<(), Fault> {
+        for _ in 0..turns {
+            work(bytes);
+        }
+        Ok(())
+    }
+}
