@@ -8,12 +8,15 @@
 //! | [`machine`] | the machine that replicas are made of |
 //! | [`run`] | N identical machines, one computation, one verdict |
 //! | [`campaign`] | many trials of the detector against known truth |
+//! | [`saved`] | states that are kept, named and written out |
+//! | [`diff`] | saved states against each other, read in a process of their own |
 //! | [`golden`] | learned golden digests |
 //! | [`doctor`] | what this machine can do |
 //!
 //! No SQL, no QMP and no terminal here: engines and adapters are joined, nothing more.
 
 pub mod campaign;
+pub mod diff;
 pub mod doctor;
 pub mod error;
 mod evidence;
@@ -27,6 +30,7 @@ mod provenance;
 mod replica;
 pub mod request;
 pub mod run;
+pub mod saved;
 pub mod session;
 mod surroundings;
 
