@@ -322,9 +322,12 @@ fn list(part: &str) -> String {
     format!("[{}]", repeated(part, 1 << 20))
 }
 
+/// Makes a file.
+type Build = fn() -> Vec<u8>;
+
 /// One after the other: each is as large as it may be.
 fn read_large() {
-    let cases: [(&str, fn() -> Vec<u8>, &str); 5] = [
+    let cases: [(&str, Build, &str); 5] = [
         (
             "log",
             || with_section(1, &vec![b'\n'; 16 << 20]),

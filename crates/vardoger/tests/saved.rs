@@ -196,7 +196,7 @@ fn states_from_elsewhere_are_compared_by_all_their_parts() {
     assert_eq!(diff(&[&lacking], 6)["data"]["verdict"], "inconclusive");
 
     let kernel = with("kernel", |file| {
-        file.origin.provenance.kernel = "6.1".to_owned()
+        file.origin.provenance.kernel = "6.1".to_owned();
     });
     let warnings = diff(&[&kernel], 0)["warnings"].to_string();
     assert!(warnings.contains("kernel"), "{warnings}");

@@ -4,7 +4,6 @@
 //! |---|---|---|
 //! | `restore` | a replica is ready for ≥ 25 times less CPU time than a cold boot | `crates/control/benches` |
 //! | `compare` | comparing costs little more than reading | `crates/control/benches` |
-//! | `majority` | the majority of five memories is as fast as a loop in C: ≥ 0.95 | `crates/control/benches` |
 //! | `clean` | 50 runs without a fault, none deviates | [`clean`], by the program itself |
 //!
 //! The last line is `NAME: figure (bound …): met` or `… not met`; the exit code is 1 if not met.
@@ -22,8 +21,6 @@ pub(crate) enum Bench {
     Restore,
     /// CPU time of a comparison, against reading
     Compare,
-    /// CPU time of the majority of five memories, against a loop in C
-    Majority,
     /// 50 runs without a fault: how many deviate
     Clean,
 }
@@ -33,7 +30,6 @@ pub(crate) fn run(bench: Bench) -> anyhow::Result<()> {
     match bench {
         Bench::Restore => measure("restore"),
         Bench::Compare => measure("compare"),
-        Bench::Majority => measure("majority"),
         Bench::Clean => clean::run(),
     }
 }
