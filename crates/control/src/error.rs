@@ -3,6 +3,7 @@
 use crate::injection::InjectionError;
 use crate::program::ProgramError;
 use hypervisor::HypervisorError;
+use sandbox::SandboxError;
 use std::path::PathBuf;
 use store::StoreError;
 
@@ -88,6 +89,20 @@ pub enum ControlError {
         /// What it did.
         doing: &'static str,
     },
+    /// A saved state could not be read.
+    #[error("the state {name} could not be read: {detail}")]
+    State {
+        /// How the user named it.
+        name: String,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// The process that reads saved states gave no answer.
+    #[error("a state could not be read: {0}")]
+    Worker(#[from] SandboxError),
+    /// The user names states that there are not, or not enough.
+    #[error("{0}")]
+    NoState(String),
     /// The user said stop.
     #[error("interrupted; everything was cleaned up")]
     Interrupted,
@@ -120,6 +135,8 @@ impl ControlError {
             Self::NotReady { .. } => "guest-not-ready",
             Self::Protocol { .. } => "guest-protocol",
             Self::File { .. } => "file",
+            Self::State { .. } | Self::Worker(_) => "state-unreadable",
+            Self::NoState(_) => "no-such-state",
             Self::Interrupted => "interrupted",
             Self::Task { .. } | Self::Compare(_) => "internal",
         }
@@ -135,6 +152,7 @@ impl ControlError {
                 | Self::Computation(_)
                 | Self::Replicas { .. }
                 | Self::OutOfRange(_)
+                | Self::NoState(_)
                 | Self::Hypervisor(
                     HypervisorError::UnknownRegister { .. } | HypervisorError::OutsideMemory { .. }
                 )
@@ -163,6 +181,10 @@ impl ControlError {
             }
             Self::NotReady { .. } => Some(
                 "try another kernel (VARDOGER_KERNEL); `vardoger doctor` boots one and says more"
+                    .to_owned(),
+            ),
+            Self::NoState(_) => Some(
+                "a run keeps the states of replicas that differ, and all of them with --keep all"
                     .to_owned(),
             ),
             _ => None,

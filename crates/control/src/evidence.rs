@@ -102,6 +102,11 @@ pub(crate) async fn keep(
     };
     let mut kept = Kept::default();
     let whole = plan.keep == Keep::All;
+    let changed = if whole {
+        changed_by_any(captured)
+    } else {
+        Vec::new()
+    };
     for replica in captured {
         let index = replica.record.index;
         let deviates = analysis
@@ -109,11 +114,12 @@ pub(crate) async fn keep(
             .iter()
             .any(|deviation| deviation.replica.is_none_or(|deviant| deviant == index));
         if whole || deviates {
-            let state = if whole {
-                replica.state.clone()
+            let pages = if whole {
+                &changed
             } else {
-                restricted(&replica.state, &analysis.differing_pages, machine)?
+                &analysis.differing_pages
             };
+            let state = restricted(&replica.state, pages, machine)?;
             let key = format!("runs/{run}/replica-{index}.state");
             put(session, &key, &state, &origin).await?;
             kept.states.insert(index, key);
@@ -141,6 +147,23 @@ pub(crate) async fn keep(
         kept.majority = Some(key);
     }
     Ok(kept)
+}
+
+/// The pages that any replica changed, ascending: where all is kept, every state holds them, so that
+/// states can be compared without the snapshot.
+fn changed_by_any(captured: &[Captured]) -> Vec<u64> {
+    let mut pages: Vec<u64> = captured
+        .iter()
+        .filter_map(|replica| match &replica.state.memory {
+            Memory::Changed(pages) => Some(pages.numbers()),
+            Memory::Full(_) => None,
+        })
+        .flatten()
+        .copied()
+        .collect();
+    pages.sort_unstable();
+    pages.dedup();
+    pages
 }
 
 /// A state with only the pages that are worth keeping. A page that this replica did not change

@@ -11,12 +11,15 @@
 //! | [`campaign`] | many trials of the detector against known truth |
 //! | [`excerpt`] | what a report shows of a run's evidence |
 //! | [`repeat`] | the command line that does a run again |
+//! | [`saved`] | states that are kept, named and written out |
+//! | [`diff`] | saved states against each other, read in a process of their own |
 //! | [`golden`] | learned golden digests |
 //! | [`doctor`] | what this machine can do |
 //!
 //! No SQL, no QMP and no terminal here: engines and adapters are joined, nothing more.
 
 pub mod campaign;
+pub mod diff;
 pub mod doctor;
 pub mod error;
 mod evidence;
@@ -34,6 +37,7 @@ pub mod repeat;
 mod replica;
 pub mod request;
 pub mod run;
+pub mod saved;
 pub mod session;
 mod surroundings;
 

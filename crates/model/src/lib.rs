@@ -14,6 +14,7 @@
 //! | [`finding`] | the one type in which any engine says anything |
 //! | [`hint`] | a possible cause, with its evidence and its probability |
 //! | [`action`] | the one type of what the product may do |
+//! | [`diff`] | saved states against each other |
 //! | [`event`] | the append-only record that everything a user sees is derived from |
 //!
 //! Invariants: a value of these types never borrows from a machine or a file; adding a field or a
@@ -22,6 +23,7 @@
 pub mod action;
 pub mod address;
 pub mod clock;
+pub mod diff;
 pub mod difference;
 pub mod event;
 pub mod explanation;
@@ -35,6 +37,7 @@ pub mod severity;
 pub use action::{Action, ActionState, Policy};
 pub use address::{GuestPhysicalAddress, GuestVirtualAddress, PAGE_BYTES, PageNumber};
 pub use clock::{Elapsed, InstructionCount, Timestamp};
+pub use diff::{Diff, StateSummary};
 pub use difference::{Difference, Locus, Part};
 pub use event::{Event, EventRecord};
 pub use explanation::{Explanation, MappingName, OwnerKind, ProcessName};

@@ -17,6 +17,7 @@
 
 mod campaign;
 mod computation;
+mod diff;
 mod difference;
 mod document;
 mod finding;
@@ -29,6 +30,7 @@ pub use crate::campaign::{
     CampaignDocument, CampaignListDocument, FaultOutcomesDocument, TrialDocument,
 };
 pub use crate::computation::{ComputationDocument, ComputationListDocument, GoldenDocument};
+pub use crate::diff::{DiffDocument, ExportDocument, ExportedDocument, StateDocument};
 pub use crate::difference::DifferenceDocument;
 pub use crate::document::{Document, Payload};
 pub use crate::finding::{FindingDocument, FindingListDocument, HintDocument};

@@ -2,8 +2,8 @@
 
 use crate::{
     CampaignDocument, CampaignListDocument, ComputationDocument, ComputationListDocument,
-    DoctorDocument, Document, ErrorDocument, FindingDocument, FindingListDocument, GoldenDocument,
-    Payload, RunDocument, RunListDocument, VersionDocument,
+    DiffDocument, DoctorDocument, Document, ErrorDocument, ExportDocument, FindingDocument,
+    FindingListDocument, GoldenDocument, Payload, RunDocument, RunListDocument, VersionDocument,
 };
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
@@ -55,8 +55,10 @@ pub fn schemas() -> Vec<PublishedSchema> {
         PublishedSchema::of::<CampaignListDocument>(),
         PublishedSchema::of::<ComputationDocument>(),
         PublishedSchema::of::<ComputationListDocument>(),
+        PublishedSchema::of::<DiffDocument>(),
         PublishedSchema::of::<DoctorDocument>(),
         PublishedSchema::of::<ErrorDocument>(),
+        PublishedSchema::of::<ExportDocument>(),
         PublishedSchema::of::<FindingDocument>(),
         PublishedSchema::of::<FindingListDocument>(),
         PublishedSchema::of::<GoldenDocument>(),

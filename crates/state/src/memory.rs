@@ -14,6 +14,10 @@ use thiserror::Error;
 /// The bytes of one page.
 pub type Page = [u8; PAGE_BYTES];
 
+/// The first page number that no x86-64 machine has: physical addresses have at most 52 bits
+/// (Intel SDM volume 3A, 4.1.4). Below it, an address always fits 64 bits.
+pub const MAX_PAGE_NUMBERS: u64 = 1 << 40;
+
 /// What memory that the snapshot's image does not reach holds.
 static ZEROS: Page = [0; PAGE_BYTES];
 
@@ -24,6 +28,12 @@ pub enum MemoryError {
     #[error("take changed pages: page number {number:#x} does not ascend")]
     NotAscending {
         /// The first page number that is not greater than the one before.
+        number: u64,
+    },
+    /// A page lies where no machine has memory.
+    #[error("take changed pages: page number {number:#x} is beyond 52-bit addresses")]
+    BeyondAddresses {
+        /// The page number.
         number: u64,
     },
     /// There are not exactly 4096 bytes for each page number.
@@ -70,11 +80,15 @@ impl ChangedPages {
     /// Takes page numbers and, in the same order, 4096 bytes for each.
     ///
     /// # Errors
-    /// The numbers do not ascend, or the bytes are too few or too many.
+    /// The numbers do not ascend, one is [`MAX_PAGE_NUMBERS`] or more, or the bytes are too few or
+    /// too many.
     pub fn new(numbers: Vec<u64>, bytes: Vec<u8>) -> Result<Self, MemoryError> {
         let mut neighbours = numbers.iter().zip(numbers.iter().skip(1));
         if let Some((_, &number)) = neighbours.find(|(lower, upper)| lower >= upper) {
             return Err(MemoryError::NotAscending { number });
+        }
+        if let Some(&number) = numbers.last().filter(|&&last| last >= MAX_PAGE_NUMBERS) {
+            return Err(MemoryError::BeyondAddresses { number });
         }
         if numbers.len().checked_mul(PAGE_BYTES) != Some(bytes.len()) {
             return Err(MemoryError::WrongLength {
@@ -274,6 +288,12 @@ mod tests {
         assert_eq!(
             wrong(&[2, 1], 2 * PAGE_BYTES),
             Err(MemoryError::NotAscending { number: 1 })
+        );
+        assert_eq!(
+            wrong(&[1, MAX_PAGE_NUMBERS], 2 * PAGE_BYTES),
+            Err(MemoryError::BeyondAddresses {
+                number: MAX_PAGE_NUMBERS
+            })
         );
         assert_eq!(
             wrong(&[1], 4095),

@@ -2,8 +2,10 @@
 
 use crate::memory::Memory;
 use model::{MetricSample, Outcome};
-use serde::{Deserialize, Serialize};
+use serde::de::{Error, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
 use thiserror::Error;
 
 /// The most registers of one replica: 64 vCPUs with 128 registers each.
@@ -31,11 +33,8 @@ pub enum RegistersError {
 }
 
 /// Registers by name: lower-case names, values as hexadecimal text, as the hypervisor prints them.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(
-    try_from = "BTreeMap<String, String>",
-    into = "BTreeMap<String, String>"
-)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
 pub struct Registers(BTreeMap<String, String>);
 
 impl Registers {
@@ -90,9 +89,31 @@ impl TryFrom<BTreeMap<String, String>> for Registers {
     }
 }
 
-impl From<Registers> for BTreeMap<String, String> {
-    fn from(registers: Registers) -> Self {
-        registers.0
+impl<'de> Deserialize<'de> for Registers {
+    /// Stops at the first register beyond the limit, before the others take memory.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Bounded;
+
+        impl<'de> Visitor<'de> for Bounded {
+            type Value = Registers;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("registers by name")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Registers, A::Error> {
+                let mut registers = BTreeMap::new();
+                while let Some((name, value)) = map.next_entry()? {
+                    if registers.len() == MAX_REGISTERS {
+                        return Err(A::Error::custom(RegistersError::TooMany));
+                    }
+                    registers.insert(name, value);
+                }
+                Registers::try_from(registers).map_err(A::Error::custom)
+            }
+        }
+
+        deserializer.deserialize_map(Bounded)
     }
 }
 

@@ -203,7 +203,7 @@ fn any_outcome() -> impl Strategy<Value = Outcome> {
 }
 
 fn any_memory() -> impl Strategy<Value = Memory> {
-    let numbers = prop::collection::btree_set(any::<u64>(), 0..3);
+    let numbers = prop::collection::btree_set(0..state::MAX_PAGE_NUMBERS, 0..3);
     prop_oneof![
         (numbers, any::<u8>()).prop_map(|(numbers, byte)| {
             let bytes = vec![byte; numbers.len() * PAGE_BYTES];

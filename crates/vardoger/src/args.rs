@@ -3,6 +3,7 @@
 //! What the words mean is settled in the commands; here they are only read.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use control::saved::Which;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -114,6 +115,12 @@ pub(crate) enum Noun {
     Finding(FindingVerb),
     /// What this machine can do, and what it lacks
     Doctor(DoctorArgs),
+    /// Reads untrusted files in a process of its own; started by vardoger itself
+    #[command(hide = true)]
+    Worker {
+        /// What it does
+        work: Work,
+    },
     /// Completions for a shell
     Completions {
         /// The shell
@@ -121,6 +128,13 @@ pub(crate) enum Noun {
     },
     /// The version of this program
     Version,
+}
+
+/// What a worker does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Work {
+    /// Compares saved states.
+    Diff,
 }
 
 /// Verbs of `computation`.
@@ -170,6 +184,32 @@ pub(crate) enum RunVerb {
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
     },
+    /// Compares saved states, of runs and from elsewhere
+    Diff(DiffArgs),
+    /// Writes saved states of a run into files
+    Export(ExportArgs),
+}
+
+/// Flags of `run diff`.
+#[derive(Debug, Args)]
+pub(crate) struct DiffArgs {
+    /// State files, and states of runs: RUN, RUN:K, RUN:majority
+    #[arg(required = true, value_name = "STATE")]
+    pub(crate) states: Vec<String>,
+}
+
+/// Flags of `run export`.
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    /// Which run
+    #[arg(default_value = "@last")]
+    pub(crate) run: String,
+    /// Whose state: a replica's number, `majority`, or all that are kept
+    #[arg(long, default_value = "all", value_name = "K|majority|all")]
+    pub(crate) replica: Which,
+    /// A directory; or a file, for one state
+    #[arg(long, value_name = "DIR|FILE")]
+    pub(crate) out: PathBuf,
 }
 
 /// Flags of `run start`.

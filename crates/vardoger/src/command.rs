@@ -6,3 +6,5 @@ pub(crate) mod doctor;
 pub(crate) mod finding;
 pub(crate) mod plain;
 pub(crate) mod run;
+pub(crate) mod saved;
+pub(crate) mod worker;

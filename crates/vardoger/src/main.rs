@@ -34,6 +34,9 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return output::refused(&error),
     };
+    if let Noun::Worker { work } = &cli.noun {
+        return command::worker::execute(*work);
+    }
     cli.global.color.apply();
     log_to_stderr(&cli.global);
     let runtime = match tokio::runtime::Builder::new_multi_thread()
@@ -69,6 +72,7 @@ async fn dispatch(cli: &Cli) -> Result<ExitCode, Failure> {
         Noun::Campaign(verb) => command::campaign::execute(global, verb).await,
         Noun::Finding(verb) => command::finding::execute(global, verb).await,
         Noun::Doctor(arguments) => command::doctor::execute(global, arguments).await,
+        Noun::Worker { work } => Ok(command::worker::execute(*work)),
         Noun::Completions { shell } => command::plain::completions(*shell),
         Noun::Version => command::plain::version(global),
     }

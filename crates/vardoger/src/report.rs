@@ -2,12 +2,14 @@
 //! the silence of a pass is worth. Pure: a run in, text out; styles are stripped later where the
 //! terminal has none.
 
+mod diff;
 mod hint;
 pub(crate) mod html;
 mod number;
 mod section;
 
 use anstyle::{AnsiColor, Style};
+pub(crate) use diff::diff;
 pub(crate) use hint::{hint_rows, whole_hint};
 use model::{
     ContentProvenance, Deviation, Difference, Fate, GuestPhysicalAddress, InjectionRecord, Locus,
@@ -58,18 +60,23 @@ fn line(text: &mut String, content: &str) {
     text.push('\n');
 }
 
-fn headline(text: &mut String, run: &Run) {
-    let style = verdict_style(run.verdict);
-    let mark = match run.verdict {
+/// A verdict with its sign, in its colour.
+fn verdict_mark(verdict: Verdict) -> String {
+    let style = verdict_style(verdict);
+    let mark = match verdict {
         Verdict::Pass => "✓",
         Verdict::Deviates => "✗",
         Verdict::Inconclusive | Verdict::Skipped => "?",
     };
-    let verdict = run.verdict.to_string().to_uppercase();
+    let verdict = verdict.to_string().to_uppercase();
+    format!("{style}{mark} {verdict}{style:#}")
+}
+
+fn headline(text: &mut String, run: &Run) {
     line(text, "");
     line(
         text,
-        &format!("{style}{mark} {verdict}{style:#}  {}", run.reason),
+        &format!("{}  {}", verdict_mark(run.verdict), run.reason),
     );
     let made = &run.provenance;
     let faint = Style::new().dimmed();

@@ -68,6 +68,16 @@ pub enum StateFileError {
         /// `write` or `read`.
         action: &'static str,
     },
+    /// There is more of something than its limit.
+    #[error("{action} a state file: it has more than {limit} {what}")]
+    TooMany {
+        /// `write` or `read`.
+        action: &'static str,
+        /// Of what.
+        what: &'static str,
+        /// The most that there may be.
+        limit: usize,
+    },
     /// A metric is not a finite number, which JSON cannot hold.
     #[error("write a state file: metric `{name}` is not a finite number")]
     Metric {

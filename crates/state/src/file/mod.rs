@@ -16,10 +16,11 @@
 //! All numbers are little-endian. The header comes first, so that a reader knows what a file is
 //! before it reads the memory; the digest comes last, so that a writer never seeks.
 //!
-//! A file is not trusted: each section has a limit, no allocation is made by a claimed length but
-//! only as bytes arrive, and what is cut, damaged or followed by anything is refused. A reader
+//! A file is not trusted: each section has a limit, as have the lists within; no allocation is made
+//! by a claimed length but only as bytes arrive; and what is cut, damaged or followed by anything is refused. A reader
 //! takes this format version and refuses a newer one by name.
 
+mod bounded;
 mod error;
 mod read;
 mod write;
@@ -50,6 +51,15 @@ pub const MAX_LOG_BYTES: u64 = 16 << 20;
 
 /// The longest content of all files together: four times what the result channel takes.
 pub const MAX_FILES_BYTES: u64 = 64 << 20;
+
+/// The most lines of a log: six times what is kept of a guest's, which is 10,000 and what steers.
+pub const MAX_LOG_LINES: usize = 1 << 16;
+
+/// The most metrics: four times the lines that a guest may steer with.
+pub const MAX_METRICS: usize = 4096;
+
+/// The most files: a guest may send 16.
+pub const MAX_FILES: usize = 1024;
 
 /// The most pages: 16 GiB of memory.
 pub const MAX_PAGES: u64 = 1 << 22;
@@ -89,7 +99,9 @@ struct Header {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     exit_status: Option<String>,
     registers: Registers,
+    #[serde(deserialize_with = "bounded::list::<_, _, MAX_METRICS>")]
     metrics: Vec<MetricSample>,
+    #[serde(deserialize_with = "bounded::list::<_, _, MAX_FILES>")]
     files: Vec<FileEntry>,
     memory: MemoryKind,
 }

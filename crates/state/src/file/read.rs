@@ -1,8 +1,8 @@
 //! Reads a state file, front to back, believing none of it.
 
 use super::{
-    DIGEST_BYTES, FORMAT_VERSION, FileEntry, Header, KIND_TERMINAL_STATE, MAGIC, MemoryKind,
-    SectionName, StateFile, StateFileError,
+    DIGEST_BYTES, FORMAT_VERSION, FileEntry, Header, KIND_TERMINAL_STATE, MAGIC, MAX_LOG_LINES,
+    MemoryKind, SectionName, StateFile, StateFileError,
 };
 use crate::memory::{ChangedPages, Memory, MemoryError};
 use crate::terminal::TerminalState;
@@ -61,6 +61,13 @@ fn parse_log(bytes: Vec<u8>) -> Result<Vec<String>, StateFileError> {
             Err(wrong())
         };
     };
+    if lines.split('\n').nth(MAX_LOG_LINES).is_some() {
+        return Err(StateFileError::TooMany {
+            action: "read",
+            what: "log lines",
+            limit: MAX_LOG_LINES,
+        });
+    }
     Ok(lines.split('\n').map(str::to_owned).collect())
 }
 

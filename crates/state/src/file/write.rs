@@ -1,8 +1,8 @@
 //! Writes a state file, front to back, hashing on the way.
 
 use super::{
-    FORMAT_VERSION, FileEntry, Header, KIND_TERMINAL_STATE, MAGIC, MemoryKind, Origin, SectionName,
-    StateFileError,
+    FORMAT_VERSION, FileEntry, Header, KIND_TERMINAL_STATE, MAGIC, MAX_FILES, MAX_LOG_LINES,
+    MAX_METRICS, MemoryKind, Origin, SectionName, StateFileError,
 };
 use crate::memory::Memory;
 use crate::terminal::TerminalState;
@@ -11,7 +11,7 @@ use std::io::Write;
 /// Writes a state. Many small pieces are written: the writer should be buffered.
 ///
 /// # Errors
-/// A section is longer than its limit, a log line holds a line feed, a metric is not finite, or
+/// A section or a list is longer than its limit, a log line holds a line feed, a metric is not finite, or
 /// writing fails.
 pub fn write_state(
     state: &TerminalState,
@@ -35,6 +35,9 @@ pub fn write_state(
 }
 
 fn header(state: &TerminalState, origin: &Origin) -> Result<Vec<u8>, StateFileError> {
+    refuse_more("log lines", state.log.len(), MAX_LOG_LINES)?;
+    refuse_more("metrics", state.metrics.len(), MAX_METRICS)?;
+    refuse_more("files", state.files.len(), MAX_FILES)?;
     let mut metrics = state.metrics.iter();
     if let Some(metric) = metrics.find(|metric| !metric.value.is_finite()) {
         return Err(StateFileError::Metric {
@@ -61,6 +64,18 @@ fn header(state: &TerminalState, origin: &Origin) -> Result<Vec<u8>, StateFileEr
     serde_json::to_vec(&header).map_err(|source| StateFileError::Header {
         action: "write",
         source,
+    })
+}
+
+/// Refuses to write what a reader would refuse.
+fn refuse_more(what: &'static str, count: usize, limit: usize) -> Result<(), StateFileError> {
+    if count <= limit {
+        return Ok(());
+    }
+    Err(StateFileError::TooMany {
+        action: "write",
+        what,
+        limit,
     })
 }
 

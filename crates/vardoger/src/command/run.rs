@@ -1,4 +1,4 @@
-//! `run start`, `run ls`, `run show`.
+//! `run start`, `run ls`, `run show`; `run diff` and `run export` stand in [`super::saved`].
 
 use crate::args::{Global, KeepArg, RunVerb, StartArgs};
 use crate::failure::Failure;
@@ -27,6 +27,8 @@ pub(crate) async fn execute(global: &Global, verb: &RunVerb) -> Result<ExitCode,
         RunVerb::Start(arguments) => start(global, arguments).await,
         RunVerb::Ls { limit } => ls(global, *limit).await,
         RunVerb::Show { run, out } => show(global, run, out.as_deref()).await,
+        RunVerb::Diff(arguments) => super::saved::diff(global, arguments).await,
+        RunVerb::Export(arguments) => super::saved::export(global, arguments).await,
     }
 }
 
@@ -49,7 +51,7 @@ async fn start(global: &Global, arguments: &StartArgs) -> Result<ExitCode, Failu
     Ok(ExitCode::from(worst))
 }
 
-fn exit_code(verdict: Verdict) -> u8 {
+pub(super) fn exit_code(verdict: Verdict) -> u8 {
     match verdict {
         Verdict::Pass => 0,
         Verdict::Deviates => 3,

@@ -1,0 +1,47 @@
+//! Runs a worker on untrusted input, in a process of its own under limits.
+//!
+//! ```text
+//!  ask ── starts ──► worker ── enter: order and files arrive on its standard input, a socket
+//!   │                            │  limits are set: memory, CPU time, no file opened or written,
+//!   │                            │  no process, no core, no privilege; it dies with its parent
+//!   │                            ▼
+//!   │                         reads the first byte of the input, works, writes its answer
+//!   ◄──── standard output: at most so many bytes, within so much time ────┘
+//! ```
+//!
+//! The input comes as open descriptors, so that the worker needs no path and can open nothing. The
+//! worker is a program of ours and confines itself before it looks at the input: what the input
+//! makes it do afterwards, it does within the limits. The answer of a worker that the input has
+//! taken over is as hostile as the input: it is bounded, and who asked must read it with care.
+//!
+//! Deliberately absent, until they are needed: filters of system calls, namespaces.
+
+mod ask;
+mod enter;
+mod error;
+
+pub use ask::ask;
+pub use enter::enter;
+pub use error::SandboxError;
+
+use std::time::Duration;
+
+/// The most files that a worker is given: the kernel passes at most 253 descriptors at once.
+pub const MAX_FILES: usize = 128;
+
+/// What a worker may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Its address space, the program itself included.
+    pub memory_bytes: u64,
+    /// Its CPU time, in whole seconds.
+    pub cpu_s: u64,
+    /// Wall time from its start to the end of its answer.
+    pub wall: Duration,
+    /// The length of its answer.
+    pub answer_bytes: usize,
+}
+
+/// The order as it is sent: memory in bytes and CPU time in seconds, each as a little-endian
+/// 64-bit number.
+const ORDER_BYTES: usize = 16;
