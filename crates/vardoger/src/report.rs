@@ -262,7 +262,8 @@ fn replicas(run: &Run) -> String {
     table(&rows)
 }
 
-fn outcome(record: &ReplicaRecord) -> String {
+/// How a replica ended, and its program.
+pub(crate) fn outcome(record: &ReplicaRecord) -> String {
     match &record.exit_status {
         Some(status) if status.starts_with("signal") => format!("{}, {status}", record.outcome),
         Some(status) => format!("{}, exit status {status}", record.outcome),

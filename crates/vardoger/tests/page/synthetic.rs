@@ -54,6 +54,7 @@ impl Synthetic {
                 computation_version: 1,
                 seed: 7,
                 steps: 601,
+                program: None,
             },
             deterministic: true,
             verdict: if differs {
@@ -110,6 +111,7 @@ impl Synthetic {
             instructions: Some(InstructionCount(233_000_000)),
             steps: 601,
             changed_pages: self.pages + 1000,
+            exit_status: None,
             result_digest: Some(if wrong { "ee" } else { "aa" }.repeat(32)),
             metrics: vec![
                 metric("bytes_hashed", 2_521_825_280.0, true),

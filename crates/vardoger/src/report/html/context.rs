@@ -4,16 +4,19 @@
 use super::matrix::ended;
 use super::text::Inert;
 use crate::report::hint::two_digits;
-use crate::report::{bytes, count, injected};
+use crate::report::{bytes, count, injected, outcome};
 use control::excerpt::Excerpts;
 use maud::{Markup, html};
-use model::{Fate, Finding, Hint, InjectionRecord, ReplicaRecord, Run};
+use model::{Fate, Finding, Hint, InjectionRecord, ProgramProvenance, ReplicaRecord, Run};
 
 /// Findings of a run that are shown.
 const MAX_FINDINGS: usize = 8;
 
 /// Hints and blobs of one finding that are shown.
 const MAX_HINTS: usize = 8;
+
+/// Input files and arguments of a program that are shown.
+const MAX_FILES: usize = 16;
 
 /// Sources of one hint that are shown.
 const MAX_SOURCES: usize = 4;
@@ -161,7 +164,7 @@ fn replica(record: &ReplicaRecord) -> Markup {
     html! {
         tr.differs[!ended(record)] {
             th scope="row" { (record.index) }
-            td { (Inert::up_to(&record.outcome.to_string(), 96)) }
+            td { (Inert::up_to(&outcome(record), 96)) }
             td { @for (at, cpu) in place.cpus.iter().take(4).enumerate() { @if at > 0 { ", " } (cpu) } " of " (Inert::up_to(&place.host, 64)) }
             td.number { (format!("{:.2} s", record.cpu.seconds())) }
             td.number { (format!("{:.2} s", record.wall.seconds())) }
@@ -216,6 +219,25 @@ fn fact(name: &str, content: &Markup) -> Markup {
     html! { div { dt { (name) } dd { (content) } } }
 }
 
+/// A user's program: the bytes that it was made of, and what it was given.
+fn of_program(program: &ProgramProvenance) -> Markup {
+    let given = program.stdin.iter().chain(&program.files);
+    let given = std::iter::once(&program.executable).chain(given);
+    let left_out = program.files.len().saturating_sub(MAX_FILES);
+    html! {
+        ul {
+            @for one in given.take(MAX_FILES + 2) {
+                li { (Inert::up_to(&one.name, 96)) ", " (bytes(one.bytes)) " " code.breaks { (Inert::up_to(&one.digest, 128)) } }
+            }
+        }
+        (super::more(left_out as u64, "files"))
+        @if !program.arguments.is_empty() {
+            p { "arguments: " @for argument in program.arguments.iter().take(MAX_FILES) { code { (Inert::up_to(argument, 128)) } " " } }
+            (super::more(program.arguments.len().saturating_sub(MAX_FILES) as u64, "arguments"))
+        }
+    }
+}
+
 pub(super) fn provenance(run: &Run, repeat: Option<&str>) -> Markup {
     let made = &run.provenance;
     let text = |text: &str| html! { (Inert::up_to(text, SENTENCE)) };
@@ -229,10 +251,12 @@ pub(super) fn provenance(run: &Run, repeat: Option<&str>) -> Markup {
                     p { "To do it again, with the same input, size, machines and faults:" }
                     (super::wide("The command line", &html! { pre { code { (Inert::up_to(command, 16_384)) } } }))
                 }
+                None if made.program.is_some() => p.note { "A program of the user's is repeated with `vardoger run start --program` and the same files; their digests are below." },
                 None => p.note { "This version's library does not hold the computation in that version and size, so there is no command line that repeats the run." },
             }
             dl.facts {
                 (fact("computation", &html! { (Inert::new(&made.computation)) " v" (made.computation_version) ", seed " (format!("{:#x}", made.seed)) ", " (count(made.steps)) " steps" }))
+                @if let Some(program) = &made.program { (fact("program", &of_program(program))) }
                 (fact("machine", &html! { (text(&made.hypervisor)) ", " (text(&made.accelerator)) ", cpu " (text(&made.cpu_model)) ", " (bytes(made.memory_bytes)) @if run.deterministic { ", bit-exact" } }))
                 (fact("kernel", &html! { (text(&made.kernel)) " " (digest(&made.kernel_digest)) }))
                 (fact("guest program", &digest(&made.guest_digest)))

@@ -97,7 +97,7 @@ fn counts(right: &Right<'_>, record: &ReplicaRecord, deviation: Option<&Deviatio
     let Some(deviation) = deviation else {
         return [0; 7];
     };
-    let outcome = u64::from(listed(deviation, Part::Outcome, None) > 0);
+    let outcome = listed(deviation, Part::Outcome, None);
     let result = u64::from(right.differs_in_result(record));
     let metrics = right.differing_metrics(record);
     with_files(deviation, metrics, outcome, result)

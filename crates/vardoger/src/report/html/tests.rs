@@ -4,10 +4,10 @@ use super::*;
 use control::excerpt::{Excerpt, Held, HexLine, LogExcerpt, LogLine, PageExcerpt, PageTally};
 use control::excerpt::{MAX_EXCERPTS, MemoryExcerpt, RegisterPair};
 use model::{
-    Deviation, Difference, Elapsed, Engine, Fate, FindingId, FindingKind, GuestPhysicalAddress,
-    Hint, InjectionRecord, InstructionCount, Level, Locus, MetricSample, NodeRef, Outcome,
-    PageNumber, Part, Placement, Provenance, ReplicaIndex, ReplicaRecord, RunId, Severity,
-    Timestamp, Verdict,
+    ContentProvenance, Deviation, Difference, Elapsed, Engine, Fate, FindingId, FindingKind,
+    GuestPhysicalAddress, Hint, InjectionRecord, InstructionCount, Level, Locus, MetricSample,
+    NodeRef, Outcome, PageNumber, Part, Placement, ProgramProvenance, Provenance, ReplicaIndex,
+    ReplicaRecord, RunId, Severity, Timestamp, Verdict,
 };
 
 /// The worst that a list can be filled with: every character is escaped, or hidden.
@@ -39,6 +39,7 @@ fn record(index: u32) -> ReplicaRecord {
         steps: u64::MAX,
         changed_pages: u64::MAX,
         result_digest: Some(worst(64)),
+        exit_status: Some(worst(200)),
         metrics: (0..200).map(metric).collect(),
         image: None,
         state: None,
@@ -161,6 +162,20 @@ fn finding(number: u8) -> Finding {
     }
 }
 
+fn program() -> ProgramProvenance {
+    let content = || ContentProvenance {
+        name: worst(500),
+        bytes: u64::MAX,
+        digest: worst(500),
+    };
+    ProgramProvenance {
+        executable: content(),
+        arguments: vec![worst(500); 200],
+        stdin: Some(content()),
+        files: (0..200).map(|_| content()).collect(),
+    }
+}
+
 /// A run in which every list is full, and full of the worst.
 fn full() -> Subject {
     let coverage = model::Coverage {
@@ -180,6 +195,7 @@ fn full() -> Subject {
             kernel: worst(2000),
             memory_bytes: 16 << 30,
             computation: worst(2000),
+            program: Some(program()),
             ..Provenance::default()
         },
         deterministic: true,
