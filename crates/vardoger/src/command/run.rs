@@ -3,15 +3,15 @@
 use crate::args::{Global, KeepArg, RunVerb, StartArgs};
 use crate::failure::Failure;
 use crate::progress::Bar;
-use crate::{output, report, session};
+use crate::{notify, output, report, session};
 use computation::{Descriptor, Sensitivity, Target, find, select};
 use control::injection::Injection;
-use control::{ControlError, Keep, RunRequest};
+use control::{ControlError, Keep, RunRequest, Session};
 use model::{Run, Verdict};
 use schema::{Document, RunDocument, RunListDocument, RunRow};
 use std::pin::pin;
 use std::process::ExitCode;
-use store::{RunState, RunSummary};
+use store::{FindingFilter, RunState, RunSummary};
 
 /// Carries one verb out.
 pub(crate) async fn execute(global: &Global, verb: &RunVerb) -> Result<ExitCode, Failure> {
@@ -25,6 +25,11 @@ pub(crate) async fn execute(global: &Global, verb: &RunVerb) -> Result<ExitCode,
 /// Runs every computation that was named or chosen; the worst verdict is the exit code.
 async fn start(global: &Global, arguments: &StartArgs) -> Result<ExitCode, Failure> {
     let requests = requests(arguments)?;
+    let target = arguments
+        .notify
+        .as_deref()
+        .map(notify::Target::parse)
+        .transpose()?;
     let mut interruption = pin!(session::interruption());
     let opened = session::open(global, interruption.as_mut()).await?;
     let mut worst = 0;
@@ -32,11 +37,26 @@ async fn start(global: &Global, arguments: &StartArgs) -> Result<ExitCode, Failu
         let bar = Bar::new(request.replicas, global.quiet);
         let run = control::run::start(&opened, request, &bar, interruption.as_mut()).await;
         bar.finish();
-        let run = run?;
+        let mut run = run?;
+        if let Some(target) = &target {
+            run.warnings.extend(notified(&opened, target, &run).await);
+        }
         print(global, &run)?;
         worst = worse(worst, exit_code(run.verdict));
     }
     Ok(ExitCode::from(worst))
+}
+
+/// Tells the target of a run's findings; gives the warning where it could not be told.
+async fn notified(session: &Session, target: &notify::Target, run: &Run) -> Option<String> {
+    let filter = FindingFilter {
+        run: Some(run.id),
+        ..FindingFilter::default()
+    };
+    match session.store.findings(filter).await {
+        Ok(findings) => notify::notify(target, run, &findings).await,
+        Err(error) => Some(format!("{target} was not notified: {error}")),
+    }
 }
 
 fn exit_code(verdict: Verdict) -> u8 {
