@@ -263,6 +263,9 @@ pub(crate) struct StartArgs {
     /// Evidence that stays in the store
     #[arg(long, value_enum, default_value_t = KeepArg::Differing)]
     pub(crate) keep: KeepArg,
+    /// Post findings to this URL, in the form of Alertmanager's webhooks
+    #[arg(long, value_name = "URL")]
+    pub(crate) notify: Option<String>,
     /// Statistical deviations count from this many times their baseline
     #[arg(long, default_value_t = 1.0)]
     pub(crate) multiplier: f64,

@@ -13,6 +13,7 @@ mod args;
 mod command;
 mod config;
 mod failure;
+mod notify;
 mod output;
 mod progress;
 mod report;

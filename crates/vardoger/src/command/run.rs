@@ -5,11 +5,11 @@ use crate::failure::Failure;
 use crate::output::Sink;
 use crate::progress::Bar;
 use crate::report::html::Subject;
-use crate::{output, report, session};
+use crate::{notify, output, report, session};
 use computation::{Sensitivity, Target, find, select};
 use control::injection::Injection;
 use control::program::ProgramRequest;
-use control::{Computation, ControlError, Keep, Program, RunRequest};
+use control::{Computation, ControlError, Keep, Program, RunRequest, Session};
 use model::{Run, Verdict};
 use schema::{Document, RunDocument, RunListDocument, RunRow};
 use std::path::Path;
@@ -36,6 +36,11 @@ pub(crate) async fn execute(global: &Global, verb: &RunVerb) -> Result<ExitCode,
 async fn start(global: &Global, arguments: &StartArgs) -> Result<ExitCode, Failure> {
     let requests = requests(arguments)?;
     let mut printer = Printer::open(global, arguments.out.as_deref())?;
+    let target = arguments
+        .notify
+        .as_deref()
+        .map(notify::Target::parse)
+        .transpose()?;
     let mut interruption = pin!(session::interruption());
     let opened = session::open(global, interruption.as_mut()).await?;
     let mut worst = 0;
@@ -43,12 +48,27 @@ async fn start(global: &Global, arguments: &StartArgs) -> Result<ExitCode, Failu
         let bar = Bar::new(request.replicas, global.quiet);
         let run = control::run::start(&opened, request, &bar, interruption.as_mut()).await;
         bar.finish();
-        let run = run?;
+        let mut run = run?;
+        if let Some(target) = &target {
+            run.warnings.extend(notified(&opened, target, &run).await);
+        }
         worst = worse(worst, exit_code(run.verdict));
         printer.print(run, &opened.store).await?;
     }
     printer.close()?;
     Ok(ExitCode::from(worst))
+}
+
+/// Tells the target of a run's findings; gives the warning where it could not be told.
+async fn notified(session: &Session, target: &notify::Target, run: &Run) -> Option<String> {
+    let filter = FindingFilter {
+        run: Some(run.id),
+        ..FindingFilter::default()
+    };
+    match session.store.findings(filter).await {
+        Ok(findings) => notify::notify(target, run, &findings).await,
+        Err(error) => Some(format!("{target} was not notified: {error}")),
+    }
 }
 
 pub(super) fn exit_code(verdict: Verdict) -> u8 {

@@ -136,6 +136,7 @@ impl Synthetic {
                     found: format!("4a{}", "5a".repeat(7)),
                     flipped_bits: vec![4],
                     symbol: Some(self.words.symbol.clone()),
+                    explanation: None,
                 }
             })
             .collect();
@@ -146,6 +147,7 @@ impl Synthetic {
             found: found.to_owned(),
             flipped_bits: Vec::new(),
             symbol: None,
+            explanation: None,
         };
         differences.push(text(
             Part::File,

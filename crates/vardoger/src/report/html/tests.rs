@@ -55,6 +55,7 @@ fn deviation(index: u32) -> Deviation {
         found: text.clone(),
         flipped_bits: (0..64).collect(),
         symbol: Some(text.clone()),
+        explanation: None,
     };
     Deviation {
         replica: Some(ReplicaIndex(index)),
