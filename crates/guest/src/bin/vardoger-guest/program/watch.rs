@@ -58,12 +58,15 @@ impl<'a> Watch<'a> {
         self.child.pid
     }
 
-    /// Pages of memory that it holds; none once it has given them back.
+    /// Pages of memory that it holds, counted in its page tables: the kernel's running count lags
+    /// behind. None once it has given them back.
     pub(super) fn resident_pages(&self) -> u64 {
+        const KIB_PER_PAGE: u64 = model::PAGE_BYTES as u64 >> 10;
         let pid = self.child.pid;
-        let sizes = fs::read_to_string(format!("/proc/{pid}/statm")).unwrap_or_default();
-        let resident = sizes.split_whitespace().nth(1);
-        resident.and_then(|pages| pages.parse().ok()).unwrap_or(0)
+        let sizes = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+        let line = sizes.lines().find_map(|line| line.strip_prefix("Rss:"));
+        let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+        kib.unwrap_or(0) / KIB_PER_PAGE
     }
 
     /// Lets it exec; it stands before its first instruction when this returns.
