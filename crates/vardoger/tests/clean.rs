@@ -50,7 +50,6 @@ fn sixteen_clean_runs_find_nothing() {
     let world = World::new();
     for number in 0..16 {
         let computation = COMPUTATIONS[number % COMPUTATIONS.len()];
-        // Emulators are nice: beside a load they get a tenth of a processor.
         let (load, budget) = if number < 8 {
             (None, "300ms")
         } else {
@@ -81,7 +80,8 @@ fn machines_compute_what_this_one_does_natively() {
     }
 }
 
-/// Threads that keep processors busy until it is dropped.
+/// Threads that keep processors busy until it is dropped, as nice as emulators are: beside others,
+/// those would get next to nothing.
 struct Load {
     over: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
@@ -93,6 +93,8 @@ impl Load {
         let threads = (0..processors).map(|_| {
             let over = Arc::clone(&over);
             std::thread::spawn(move || {
+                // On Linux, of this thread alone.
+                rustix::process::setpriority_process(None, 10).unwrap();
                 while !over.load(Ordering::Relaxed) {
                     std::hint::spin_loop();
                 }

@@ -12,7 +12,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use serde::{Deserialize, Serialize};
 
 /// Stops of every replica of a campaign with faults, besides the end.
-const GRID: u64 = 16;
+const GRID: u64 = 8;
 
 /// The most trials of one campaign.
 pub const MAX_TRIALS: u32 = 1_000_000;
@@ -236,7 +236,7 @@ mod tests {
             kind,
             trials,
             replicas: 3,
-            computations: vec![one("sha256", 128), one("matmul", 16)],
+            computations: vec![one("sha256", 128), one("matmul", 8)],
         }
     }
 
