@@ -50,6 +50,31 @@ pub async fn start(
 ) -> Result<Run, ControlError> {
     let plan = request.plan(&session.host.cpus)?;
     let spec = machine::standard_spec()?;
+    carry_out_and_record(session, plan, spec, progress, interruption).await
+}
+
+/// Carries a run out as [`start`] does, on machines of another kind than the standard one.
+///
+/// # Errors
+/// As for [`start`].
+pub async fn start_on(
+    session: &Session,
+    spec: hypervisor::MachineSpec,
+    request: RunRequest,
+    progress: &dyn ProgressSink,
+    interruption: impl Future<Output = ()>,
+) -> Result<Run, ControlError> {
+    let plan = request.plan(&session.host.cpus)?;
+    carry_out_and_record(session, plan, spec, progress, interruption).await
+}
+
+async fn carry_out_and_record(
+    session: &Session,
+    plan: RunPlan,
+    spec: hypervisor::MachineSpec,
+    progress: &dyn ProgressSink,
+    interruption: impl Future<Output = ()>,
+) -> Result<Run, ControlError> {
     check_room(session, &plan, spec.memory_bytes)?;
     check_addresses(&plan, spec.memory_bytes)?;
     let id = new_run_id();

@@ -9,6 +9,7 @@
 //!                  │             ├─ memory/         guest memory from outside: read, write, changed pages
 //!                  │             └─ process/        spawned so that it dies with us; swept if it did not
 //!                  └─ run directory: private, locked, swept by the next command
+//!                sim: a deterministic fake, for tests: no command reaches it
 //! ```
 //!
 //! Invariants:
@@ -24,6 +25,7 @@ pub mod host;
 pub mod memory;
 pub mod process;
 pub mod qemu;
+pub mod sim;
 pub mod traits;
 
 pub use error::HypervisorError;
