@@ -227,7 +227,7 @@ impl Work<'_> {
         Ok(count < trials.len())
     }
 
-    /// Clean trials keep the host busy, or measure it: one after the other.
+    /// The replicas of a clean trial take all CPUs already.
     fn at_once(&self, kind: TrialKind, jobs: u32) -> usize {
         let most = self.session.host.cpus.len().max(1);
         match kind {

@@ -3,7 +3,7 @@
 
 use crate::error::ControlError;
 use hypervisor::Domain;
-use model::GuestPhysicalAddress;
+use model::{GuestPhysicalAddress, PAGE_BYTES};
 use std::collections::BTreeMap;
 
 /// How much is read from a machine at once.
@@ -36,7 +36,11 @@ impl Whole {
 
     /// How many aligned 64-bit words and how many registers differ.
     pub(super) fn differences(&self, other: &Self) -> (u64, u64) {
-        let words = self.memory.chunks(8).zip(other.memory.chunks(8));
+        let pages = self.memory.chunks(PAGE_BYTES);
+        let differing = pages
+            .zip(other.memory.chunks(PAGE_BYTES))
+            .filter(|(one, other)| one != other);
+        let words = differing.flat_map(|(one, other)| one.chunks(8).zip(other.chunks(8)));
         let words = words.filter(|(one, other)| one != other).count();
         let names = self.registers.keys().chain(other.registers.keys());
         let names: std::collections::BTreeSet<_> = names.collect();

@@ -15,6 +15,7 @@ use crate::request::{Keep, RunPlan};
 use crate::run::analyse;
 use crate::session::Session;
 use divergence::{Analysis, Replica};
+use futures::stream::{self, StreamExt, TryStreamExt};
 use model::{Outcome, ReplicaIndex};
 use std::time::Duration;
 
@@ -185,12 +186,13 @@ impl<'a> Bench<'a> {
         let load = trial
             .loaded
             .then(|| Load::start(self.session.host.cpus.len()));
-        let mut captured = Vec::new();
         // The order is another one in every trial.
-        for turn in 0..plan.replicas {
-            let index = (turn + trial.number) % plan.replicas;
-            captured.push(self.replica(&plan, index, false).await?);
-        }
+        let order = (0..plan.replicas).map(|turn| (turn + trial.number) % plan.replicas);
+        let mut captured: Vec<Captured> = stream::iter(order)
+            .map(|index| self.replica(&plan, index, false))
+            .buffer_unordered(self.session.host.cpus.len().max(1))
+            .try_collect()
+            .await?;
         drop(load);
         captured.sort_by_key(|replica| replica.record.index);
         let analysis = self.judge(&plan, |index| {
