@@ -78,9 +78,18 @@ fn workspace() -> anyhow::Result<cargo_metadata::Metadata> {
         .context("cannot read the workspace with cargo metadata")
 }
 
-/// The cargo that started us, or the one on the search path.
+/// The cargo that started us, or the one on the search path. What it told us of our own package is
+/// taken away: some dependencies are built again when it changes.
 fn cargo() -> std::process::Command {
-    std::process::Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut cargo = std::process::Command::new(cargo);
+    for (name, _) in std::env::vars_os() {
+        let told = name.to_string_lossy();
+        if told.starts_with("CARGO_PKG_") || told.starts_with("CARGO_MANIFEST_") {
+            cargo.env_remove(&name);
+        }
+    }
+    cargo
 }
 
 /// Prints the result of a measurement: all that goes to stdout.
