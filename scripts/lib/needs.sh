@@ -86,6 +86,20 @@ has_npm() {
     program_version npm >/dev/null || [[ -r $("$repository/scripts/lib/axe" --where) ]]
 }
 
+# has_programs NAME…: all are there. Tools for disks are where a user who is not
+# root does not look; the tests do.
+has_programs() {
+    local program
+    for program; do
+        PATH=$PATH:/usr/sbin:/sbin command -v "$program" >/dev/null || return 1
+    done
+}
+
+# What the tests make disks with, and hold their readers against.
+has_image_tools() {
+    has_programs qemu-img qemu-io
+}
+
 # os_release KEY: a value out of /etc/os-release; empty if there is none.
 os_release() {
     sed -n "s/^$1=\"\?\([^\"]*\)\"\?\$/\1/p" /etc/os-release 2>/dev/null || true

@@ -36,6 +36,7 @@ declare -A needs_label=(
     [qemu]="QEMU $qemu_major_min or newer (qemu-system-x86_64)"
     [kernel]='Linux kernel for the guests'
     [browser]='Chromium, for the tests of the report'
+    [images]='qemu-img and qemu-io, for the tests of disk images'
     [npm]='npm, which fetches axe-core for the tests of the report'
 )
 
@@ -95,6 +96,7 @@ look_around() {
     if [[ $1 == lint ]]; then
         has_browser || missing+=(browser)
         has_npm || missing+=(npm)
+        has_image_tools || missing+=(images)
     fi
 }
 
@@ -159,6 +161,7 @@ choose_packages() {
             qemu) packages+=(qemu-system-x86) ;;
             browser) packages+=(chromium fonts-dejavu-core) ;;
             npm) packages+=(npm) ;;
+            images) packages+=(qemu-utils) ;;
         esac
     done
 }

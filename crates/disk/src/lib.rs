@@ -1,0 +1,32 @@
+//! Untrusted disks: image formats, partition tables and file systems, read without the host's
+//! kernel.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`read_at`] | [`ReadAt`]: bytes by their place, which everything here reads from and most is |
+//! | [`qcow2`] | qcow2 images: the disk, its snapshots, its bitmaps, its map |
+//!
+//! Everything that is read here was written by others: no parser panics, follows a name, or takes
+//! time or memory by what an image claims; each limit is a constant with its reason. A raw image
+//! needs no reader: it is its file.
+//!
+//! It does not write, does not open anything, and does not guess: where bytes cannot be told for
+//! certain there is an error.
+
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        clippy::cast_possible_truncation
+    )
+)]
+
+mod bytes;
+mod cache;
+pub mod qcow2;
+pub mod read_at;
+
+pub use bytes::Short;
+pub use read_at::{Content, ReadAt, ReadError, Source, Stretch, Window};

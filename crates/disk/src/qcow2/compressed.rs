@@ -1,0 +1,114 @@
+//! Clusters that are compressed: at most one cluster comes out, whatever goes in.
+
+use miniz_oxide::inflate::TINFLStatus;
+use miniz_oxide::inflate::core::{DecompressorOxide, decompress, inflate_flags};
+use zstd::stream::raw::{DParameter, Decoder, InBuffer, Operation, OutBuffer};
+
+use crate::qcow2::error::Qcow2Error;
+use crate::qcow2::header::Compression;
+
+/// The greatest window of a zstd frame, as a power of two: 16 MiB. A cluster has 2 MiB at most, so
+/// that no writer gains from more; the decoder takes this much memory.
+const MAX_WINDOW_LOG: u32 = 24;
+
+/// Decompresses the cluster that `input` starts with. What follows it, up to the sector's end, is
+/// not looked at.
+pub(super) fn decompressed(
+    input: &[u8],
+    cluster_bytes: usize,
+    compression: Compression,
+    host_offset: u64,
+) -> Result<Vec<u8>, Qcow2Error> {
+    let mut output = vec![0; cluster_bytes];
+    let outcome = match compression {
+        Compression::Deflate => inflate(input, &mut output),
+        Compression::Zstd => decode(input, &mut output),
+    };
+    let failed = |reason| Qcow2Error::Compressed {
+        host_offset,
+        reason,
+    };
+    let written = outcome.map_err(failed)?;
+    if written < cluster_bytes {
+        return Err(failed(format!(
+            "{written} bytes come out of it, not the {cluster_bytes} of a cluster"
+        )));
+    }
+    Ok(output)
+}
+
+fn inflate(input: &[u8], output: &mut [u8]) -> Result<usize, String> {
+    let mut state = Box::<DecompressorOxide>::default();
+    let flags = inflate_flags::TINFL_FLAG_USING_NON_WRAPPING_OUTPUT_BUF;
+    let (status, _, written) = decompress(&mut state, input, output, 0, flags);
+    // A full cluster is a whole one: whether the stream would go on is of no interest.
+    if written < output.len() && status != TINFLStatus::Done {
+        return Err(format!("deflate: {status:?}"));
+    }
+    Ok(written)
+}
+
+fn decode(input: &[u8], output: &mut [u8]) -> Result<usize, String> {
+    let failed = |error: std::io::Error| format!("zstd: {error}");
+    let mut decoder = Decoder::new().map_err(failed)?;
+    decoder
+        .set_parameter(DParameter::WindowLogMax(MAX_WINDOW_LOG))
+        .map_err(failed)?;
+    let whole = output.len();
+    let mut input = InBuffer::around(input);
+    let mut output = OutBuffer::around(output);
+    while output.pos() < whole {
+        let before = (input.pos(), output.pos());
+        decoder.run(&mut input, &mut output).map_err(failed)?;
+        if before == (input.pos(), output.pos()) {
+            break;
+        }
+    }
+    Ok(output.pos())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLUSTER: usize = 4096;
+
+    fn cluster() -> Vec<u8> {
+        (0..CLUSTER).map(|index| (index / 7) as u8).collect()
+    }
+
+    fn check(input: &[u8], compression: Compression) {
+        let padded = [input, &[0xff; 300]].concat();
+        let output = decompressed(&padded, CLUSTER, compression, 0).unwrap();
+        assert_eq!(output, cluster());
+        let cut = decompressed(&input[..input.len() / 2], CLUSTER, compression, 7);
+        assert!(matches!(
+            cut,
+            Err(Qcow2Error::Compressed { host_offset: 7, .. })
+        ));
+        let large = decompressed(input, CLUSTER * 2, compression, 0).unwrap_err();
+        assert!(large.to_string().contains("4096"), "{large}");
+        let small = decompressed(input, CLUSTER / 2, compression, 0).unwrap();
+        assert_eq!(small, cluster()[..CLUSTER / 2]);
+    }
+
+    #[test]
+    fn one_cluster_comes_out_and_no_more() {
+        let deflated = miniz_oxide::deflate::compress_to_vec(&cluster(), 6);
+        check(&deflated, Compression::Deflate);
+    }
+
+    #[test]
+    fn a_frame_of_zstd_may_be_followed_by_anything() {
+        let frame = zstd::bulk::compress(&cluster(), 3).unwrap();
+        check(&frame, Compression::Zstd);
+    }
+
+    #[test]
+    fn a_bomb_is_cut_at_the_cluster() {
+        let zeros = vec![0; 64 << 20];
+        let frame = zstd::bulk::compress(&zeros, 3).unwrap();
+        let output = decompressed(&frame, CLUSTER, Compression::Zstd, 0).unwrap();
+        assert_eq!(output, [0; CLUSTER]);
+    }
+}
