@@ -1,10 +1,11 @@
 //! Whom flipped bytes of kernel memory belong to: the share that gets a symbol or an owner.
 //!
-//! A machine's memory is copied, single bits are flipped in the copy, and the two are compared; each
-//! byte that differs is explained, as a run does it, from the memory without the faults. Places are
-//! drawn by seed from all pages but those that are free, hold a program's memory, or a file's
-//! content: so a page of which nothing is known counts as the kernel's. Counted as named is what
-//! has a symbol or an owner that says more than that the memory is the kernel's.
+//! A guest whose own kernel tells what every page frame is gives its memory; single bits are flipped
+//! in a copy, and the two are compared. Each byte that differs is explained, as a run does it, from
+//! the memory without the faults. Places are drawn by seed from all frames that the *guest's kernel*
+//! says are in use and no process's, no file's and not free: nothing of ours chooses them. Counted
+//! as named is what has a symbol, or an owner that says more than that the memory is the kernel's
+//! or was set aside.
 
 #![expect(clippy::print_stdout, reason = "a bench's figures are its output")]
 
@@ -13,7 +14,6 @@ mod support;
 mod workshop;
 
 use anyhow::{Context, ensure};
-use hypervisor::{Channel, Signal};
 use introspection::{Introspection, MemoryImage};
 use model::{Explanation, OwnerKind, PAGE_BYTES};
 use rand_chacha::ChaCha8Rng;
@@ -21,9 +21,10 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 use support::{Bound, Bounded, conclude, introduce};
-use workshop::{Workshop, translated};
+use workshop::Workshop;
+use workshop::told::told_memory;
 
-const FLIPS: usize = 1000;
+const FLIPS: usize = 300;
 const SEED: u64 = 1;
 
 /// The least share that must be named.
@@ -36,19 +37,19 @@ const DEVICE_HOLE: std::ops::Range<u64> = 0xa_0000..0x10_0000;
 async fn main() -> anyhow::Result<ExitCode> {
     let workshop = Workshop::open().await?;
     introduce("explain", &workshop.session);
-    let spec = translated(Signal::Port, Channel::DebugConsole)?;
-    let machine = workshop.machine(spec).await?;
-    let memory = MemoryImage(&machine.base);
+    let told = told_memory(&workshop).await?;
+    let memory = MemoryImage(&told.memory);
     let introspection = Introspection::of(&memory)?;
-    let pages: Vec<u64> = (0..machine.spec.memory_bytes)
+    let pages: Vec<u64> = (0_u64..)
         .step_by(PAGE_BYTES)
-        .filter(|page| !DEVICE_HOLE.contains(page))
-        .filter(|page| is_kernel_memory(introspection.explain(*page).as_ref()))
+        .zip(&told.frames)
+        .filter(|(page, told)| told.is_kernel_memory() && !DEVICE_HOLE.contains(page))
+        .map(|(page, _)| page)
         .collect();
     println!("explain: {} pages of kernel memory", pages.len());
 
-    let flipped = flip(&machine.base, &pages)?;
-    let differing = machine.base.iter().zip(&flipped);
+    let flipped = flip(&told.memory, &pages)?;
+    let differing = told.memory.iter().zip(&flipped);
     let differing = (0_u64..)
         .zip(differing)
         .filter(|(_, (one, other))| one != other);
@@ -74,18 +75,12 @@ async fn main() -> anyhow::Result<ExitCode> {
     Ok(conclude("explain", &[share]))
 }
 
-fn is_kernel_memory(explanation: Option<&Explanation>) -> bool {
-    !explanation.is_some_and(|one| {
-        matches!(
-            one.kind,
-            OwnerKind::Free | OwnerKind::Process | OwnerKind::PageCache
-        )
-    })
-}
-
 fn is_named(explanation: &Explanation) -> bool {
     explanation.symbol.is_some()
-        || !matches!(explanation.kind, OwnerKind::Kernel | OwnerKind::Reserved)
+        || !matches!(
+            explanation.kind,
+            OwnerKind::Kernel | OwnerKind::Reserved | OwnerKind::Free
+        )
 }
 
 /// A copy with single bits flipped in bytes of these pages.

@@ -10,6 +10,7 @@ use introspection::{Introspection, MemoryImage, Process, SymbolTable};
 use model::{Explanation, OwnerKind, PAGE_BYTES};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
+use state::{Base, Limits, MemoryView, compare_memory};
 use std::collections::BTreeMap;
 use support::{Workshop, translated};
 
@@ -17,7 +18,7 @@ use support::{Workshop, translated};
 const IMAGE_BASE: u64 = 0xffff_ffff_8000_0000;
 
 /// Symbols that every kernel of the last years has, in its code, constants, data and bss.
-const KNOWN_SYMBOLS: [&str; 14] = [
+const KNOWN_SYMBOLS: [&str; 20] = [
     "init_task",
     "jiffies_64",
     "linux_banner",
@@ -32,7 +33,16 @@ const KNOWN_SYMBOLS: [&str; 14] = [
     "vfs_read",
     "do_exit",
     "sys_call_table",
+    "init_uts_ns",
+    "init_pid_ns",
+    "init_user_ns",
+    "root_task_group",
+    "panic_timeout",
+    "modprobe_path",
 ];
+
+/// Tables that the kernel takes whole pages for, each known by the variable that points to it.
+const KNOWN_POINTERS: [&str; 3] = ["dentry_hashtable", "inode_hashtable", "mount_hashtable"];
 
 /// Pages that the kernel's counter of free pages leaves out, of a machine of 128 MiB: a CPU's own
 /// lists of free pages hold up to the zone's low watermark (5/4 of 362) and a batch of 63, and up to
@@ -125,12 +135,23 @@ async fn what_is_well_known_has_its_owner() -> anyhow::Result<()> {
     let memory = MemoryImage(&machine.base);
     let introspection = Introspection::of(&memory)?;
     let listed = SymbolTable::parse_kallsyms(listed_symbols(&machine)?.as_bytes())?;
+    let mut flipped = machine.base.clone();
+    let mut expected = BTreeMap::new();
     for name in KNOWN_SYMBOLS {
         let address = listed.address_of(name).context(name)?;
-        let owner = explained(&introspection, address - IMAGE_BASE + 1)?;
-        let expected = listed.resolve(address).context(name)?.name;
-        assert_eq!(owner.symbol, Some(format!("{expected}+0x1")), "{name}");
+        let place = address - IMAGE_BASE + 1;
+        flipped[usize::try_from(place)?] ^= 0x10;
+        let name = listed.resolve(address).context(name)?.name;
+        expected.insert(place / 8 * 8, format!("{name}+0x1"));
+    }
+    let states = [&machine.base, &flipped].map(|image| MemoryView::Full(image));
+    let base = Base::new(&[], machine.spec.memory_bytes)?;
+    let differing = compare_memory(&base, &states, Limits { listed: 64 })?;
+    assert_eq!(differing.undecided.len(), KNOWN_SYMBOLS.len());
+    for word in differing.undecided {
+        let owner = explained(&introspection, word.address.0 + 1)?;
         assert_eq!(owner.kind, OwnerKind::KernelImage);
+        assert_eq!(owner.symbol.as_ref(), expected.get(&word.address.0));
     }
 
     let kernel = introspection.kernel();
@@ -177,6 +198,11 @@ async fn what_is_well_known_has_its_owner() -> anyhow::Result<()> {
         "init runs when it says that it is ready"
     );
 
+    for name in KNOWN_POINTERS {
+        let table = kernel.u64(symbols.address_of(name).context(name)?);
+        let table = owner_of(table.context(name)? + 0x48)?;
+        assert_eq!(table.symbol, Some(format!("*{name}+0x48")));
+    }
     let records = symbols.address_of("vmemmap_base").context("no records")?;
     let record = owner_of(kernel.u64(records).context("no records")? + 5 * 64 + 8)?;
     assert_eq!(record.owner, "record of page frame 0x5 + 0x8");

@@ -5,10 +5,11 @@
 //! kernel's tables and list of mapped areas say. Where a record says nothing, that is the answer.
 
 use crate::file::name_of_cached;
-use crate::frames::{Frame, Frames, SlabPage};
+use crate::frames::{Frame, Frames, MAX_PIECE_FRAMES, SlabPage};
 use crate::kernel::{GuestKernel, KernelError};
 use crate::memory::{PAGE, PhysicalMemory};
 use crate::process::{Found, Process, processes};
+use crate::references::References;
 use crate::reverse::{Reverse, TableFrame, UserFrame};
 use crate::sections::SectionKind;
 use model::{Explanation, GuestVirtualAddress, MappingName, OwnerKind, ProcessName};
@@ -22,6 +23,7 @@ pub struct Introspection<'m> {
     kernel: GuestKernel<'m>,
     processes: Found<Process>,
     reverse: Reverse,
+    references: References,
     frames: Option<Frames>,
     /// Per-CPU variables, by offset.
     per_cpu: Vec<(u64, Box<str>)>,
@@ -46,6 +48,7 @@ impl<'m> Introspection<'m> {
         let processes = processes(&kernel);
         Ok(Self {
             reverse: Reverse::of(&kernel, &processes),
+            references: References::of(&kernel),
             frames: Frames::of(&kernel),
             per_cpu: per_cpu(&kernel),
             processes,
@@ -80,10 +83,7 @@ impl<'m> Introspection<'m> {
 
     /// A section of the kernel's image, where the frame was not given back since.
     fn image(&self, physical: u64) -> Option<Explanation> {
-        let frame = self
-            .frames
-            .and_then(|frames| frames.frame(&self.kernel, physical / PAGE));
-        if frame.is_some_and(|frame| frame != Frame::Reserved) {
+        if self.was_given_back(physical / PAGE) {
             return None;
         }
         let address = self.kernel.image_address(physical);
@@ -102,7 +102,20 @@ impl<'m> Introspection<'m> {
         })
     }
 
+    /// Whether a frame that was set aside at boot is not any more.
+    fn was_given_back(&self, number: u64) -> bool {
+        let frame = self
+            .frames
+            .and_then(|frames| frames.frame(&self.kernel, number));
+        frame.is_some_and(|frame| frame != Frame::Reserved)
+    }
+
+    /// A CPU's area, where the frame was not given back since: what is left of the room that was set
+    /// aside for it is.
     fn cpu(&self, number: u64, into: u64) -> Option<Explanation> {
+        if self.was_given_back(number) {
+            return None;
+        }
         let frame = self.reverse.cpus.get(&number)?;
         let offset = frame.offset + into;
         let symbol = self.per_cpu_symbol(offset);
@@ -206,13 +219,16 @@ impl<'m> Introspection<'m> {
             .or_else(|| self.mapped(number, into))
             .or_else(|| match frame? {
                 Frame::Reserved => Some(self.reserved(number, into)),
-                Frame::Kernel { into: pages } => Some(Explanation::new(
-                    OwnerKind::Kernel,
-                    format!(
-                        "pages that the kernel allocated + {:#x}",
-                        pages * PAGE + into
-                    ),
-                )),
+                Frame::Kernel { into: pages } => Some(Explanation {
+                    symbol: self.pointer(number, into),
+                    ..Explanation::new(
+                        OwnerKind::Kernel,
+                        format!(
+                            "pages that the kernel allocated + {:#x}",
+                            pages * PAGE + into
+                        ),
+                    )
+                }),
                 _ => None,
             })
     }
@@ -274,7 +290,25 @@ impl<'m> Introspection<'m> {
             return Explanation::new(OwnerKind::KernelImage, owner);
         }
         let owner = "memory that was set aside at boot".to_owned();
-        Explanation::new(OwnerKind::Reserved, owner)
+        Explanation {
+            symbol: self.pointer(number, into),
+            ..Explanation::new(OwnerKind::Reserved, owner)
+        }
+    }
+
+    /// The variable that points to an address or before it, and how far before, as C would write
+    /// it: `*dentry_hashtable+0x40`. All frames in between are of one kind.
+    fn pointer(&self, number: u64, into: u64) -> Option<String> {
+        let address = number * PAGE + into;
+        let (to, variable) = self.references.before(address)?;
+        let first = to / PAGE;
+        let kind = |number| {
+            let frame = self.frames?.frame(&self.kernel, number)?;
+            Some(std::mem::discriminant(&frame))
+        };
+        let alike = number - first < MAX_PIECE_FRAMES
+            && (first..number).all(|before| kind(before) == kind(number));
+        alike.then(|| format!("*{variable}+{:#x}", address - to))
     }
 
     fn function(&self, address: u64) -> Option<&str> {

@@ -2,9 +2,11 @@
 //!
 //! ```text
 //! flags      slab, reserved, …
-//! refcount   0: nobody uses the frame, unless it is the tail of a larger piece
+//! refcount   0: nobody uses the frame, unless it is the tail of a larger piece: of a compound one,
+//!            or of one that is only known by the count of its first frame
 //! page_type  a bit that is clear says what the frame is: bit 7 a free block of the buddy allocator
 //! compound   bit 0 set: the address of the head's record, plus 1
+//! list       of the first page of a free block, and of a free page that a CPU keeps for itself
 //! mapping    bits 0–1 clear: the address_space whose content it is; bit 0: memory of a process
 //! ```
 
@@ -25,6 +27,9 @@ const MAPPING_FLAGS: u64 = 3;
 
 /// The mapping is of a process, not of a file.
 const ANONYMOUS: u64 = 1;
+
+/// Frames of the largest piece that the kernel hands out (`MAX_ORDER`, 4 MiB).
+pub(crate) const MAX_PIECE_FRAMES: u64 = 1024;
 
 /// The longest name of a cache, in bytes.
 const MAX_CACHE_NAME_BYTES: usize = 64;
@@ -97,7 +102,7 @@ impl Frames {
         if has(self.layout.reserved_flag) {
             return Some(Frame::Reserved);
         }
-        if let Some(free) = self.free(kernel, head) {
+        if let Some(free) = self.free(kernel, number, head) {
             return Some(free);
         }
         let mapping = of(self.layout.mapping)?;
@@ -116,14 +121,62 @@ impl Frames {
             .checked_add(number.checked_mul(self.layout.bytes)?)
     }
 
-    fn free(&self, kernel: &GuestKernel<'_>, head: u64) -> Option<Frame> {
-        let page_type = kernel.u32(head.wrapping_add(self.layout.page_type))?;
-        if page_type & (PAGE_TYPE_BASE | BUDDY) == PAGE_TYPE_BASE {
+    /// A frame that nobody uses, or that only its piece's first frame counts.
+    fn free(&self, kernel: &GuestKernel<'_>, number: u64, head: u64) -> Option<Frame> {
+        if self.is_free_block(kernel, head)? {
             let order = kernel.u64(head.wrapping_add(self.layout.private))?;
             return Some(Frame::Free((order <= MAX_ORDER).then_some(order)));
         }
-        let references = kernel.u32(head.wrapping_add(self.layout.refcount))?;
-        (references == 0).then_some(Frame::Free(None))
+        if self.references(kernel, head)? > 0 {
+            return None;
+        }
+        Some(match self.frames_before(kernel, number) {
+            Some(into) => Frame::Kernel { into },
+            None => Frame::Free(None),
+        })
+    }
+
+    /// How many frames of its piece lie before this one, which nobody counts by itself.
+    fn frames_before(&self, kernel: &GuestKernel<'_>, number: u64) -> Option<u64> {
+        let record = self.record(number)?;
+        if self.is_listed(kernel, record) {
+            return None;
+        }
+        for into in 1..MAX_PIECE_FRAMES.min(number + 1) {
+            let head = self.record(number - into)?;
+            if self.is_free_block(kernel, head)? || self.is_listed(kernel, head) {
+                return None;
+            }
+            if self.references(kernel, head)? > 0 {
+                // A piece of 2^n frames begins at a multiple of 2^n.
+                let room = 1 << (number - into).trailing_zeros().min(63);
+                let plain = matches!(
+                    self.frame(kernel, number - into)?,
+                    Frame::Kernel { into: 0 }
+                );
+                return (plain && into < room).then_some(into);
+            }
+        }
+        None
+    }
+
+    fn references(&self, kernel: &GuestKernel<'_>, record: u64) -> Option<u32> {
+        kernel.u32(record.wrapping_add(self.layout.refcount))
+    }
+
+    fn is_free_block(&self, kernel: &GuestKernel<'_>, head: u64) -> Option<bool> {
+        let page_type = kernel.u32(head.wrapping_add(self.layout.page_type))?;
+        Some(page_type & (PAGE_TYPE_BASE | BUDDY) == PAGE_TYPE_BASE)
+    }
+
+    /// Whether this record has neighbours in a list, which point back to it. One that was never in a
+    /// list points to itself.
+    fn is_listed(&self, kernel: &GuestKernel<'_>, record: u64) -> bool {
+        let own = record.wrapping_add(self.layout.list);
+        let at = |address: u64| kernel.u64(address);
+        let (next, previous) = (at(own), at(own.wrapping_add(8)));
+        let back = next.and_then(|next| at(next.wrapping_add(8)));
+        next != Some(own) && back == Some(own) && previous.and_then(at) == Some(own)
     }
 
     fn slab(&self, kernel: &GuestKernel<'_>, head: u64, into: u64) -> Option<SlabPage> {

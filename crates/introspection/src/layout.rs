@@ -75,6 +75,8 @@ pub(crate) struct PageLayout {
     pub(crate) index: u64,
     pub(crate) private: u64,
     pub(crate) compound_head: u64,
+    /// Two pointers of a list: forwards, backwards.
+    pub(crate) list: u64,
     pub(crate) slab_flag: u32,
     pub(crate) reserved_flag: u32,
     /// In `slab`.
@@ -200,6 +202,7 @@ impl PageLayout {
             index: page("index")?,
             private: page("private")?,
             compound_head: page("compound_head")?,
+            list: page("lru")?,
             slab_flag: btf.value_of("PG_slab")?,
             reserved_flag: btf.value_of("PG_reserved")?,
             slab_cache: btf.offset_of("slab", "slab_cache")?,

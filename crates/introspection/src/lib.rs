@@ -34,6 +34,7 @@ mod mapping;
 mod memory;
 mod paging;
 mod process;
+mod references;
 mod reverse;
 mod sections;
 mod symbols;
