@@ -6,7 +6,6 @@
 //! ```text
 //! kernel-virtual                              guest-physical
 //! 0xffffffff80000000 + p   (image, 1 GiB)  ↔  p
-//! 0xffff888000000000 + p   (direct map)    ↔  p
 //! ```
 //!
 //! The map does not look at page tables; whoever makes one knows that the guest runs without
@@ -15,13 +14,6 @@
 use crate::sections::{IMAGE_RANGE, MAPPING_BASE};
 use crate::symbols::SymbolTable;
 use std::ops::Range;
-
-/// The kernel-virtual address of guest-physical address 0 in the direct map (`PAGE_OFFSET` with
-/// four-level page tables and without randomisation).
-pub const DIRECT_MAP_BASE: u64 = 0xffff_8880_0000_0000;
-
-/// The direct map: 64 TiB.
-const DIRECT_MAP_RANGE: Range<u64> = DIRECT_MAP_BASE..DIRECT_MAP_BASE + (64 << 40);
 
 /// The kernel's image in guest-physical memory, with its symbols.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,20 +57,15 @@ impl KernelMap {
     }
 
     /// The kernel-virtual address of a guest-physical one, in the image's mapping.
-    #[must_use]
-    pub fn image_address(physical: u64) -> Option<u64> {
+    fn image_address(physical: u64) -> Option<u64> {
         let address = MAPPING_BASE.checked_add(physical)?;
         IMAGE_RANGE.contains(&address).then_some(address)
     }
 
-    /// The guest-physical address of a kernel-virtual one, in the image's mapping or the direct
-    /// map.
-    #[must_use]
-    pub fn physical_address(address: u64) -> Option<u64> {
-        [IMAGE_RANGE, DIRECT_MAP_RANGE]
-            .iter()
-            .find(|range| range.contains(&address))
-            .map(|range| address - range.start)
+    /// The guest-physical address of a kernel-virtual one, in the image's mapping.
+    fn physical_address(address: u64) -> Option<u64> {
+        let inside = IMAGE_RANGE.contains(&address);
+        inside.then(|| address - IMAGE_RANGE.start)
     }
 }
 
@@ -130,11 +117,11 @@ ffffffff83000000 B _end
     }
 
     #[test]
-    fn both_mappings_lead_to_one_byte() {
+    fn only_the_image_has_a_physical_address() {
         let physical = KernelMap::physical_address;
         assert_eq!(physical(0xffff_ffff_8100_0000), Some(0x100_0000));
-        assert_eq!(physical(0xffff_8880_0100_0000), Some(0x100_0000));
         assert_eq!(physical(0xffff_ffff_c000_0000), None);
+        assert_eq!(physical(0xffff_8880_0100_0000), None);
         assert_eq!(physical(0x1000), None);
     }
 

@@ -43,7 +43,7 @@ pub use btf::{Btf, BtfError, MAX_BTF_BYTES, Member};
 pub use explain::Introspection;
 pub use kallsyms::{Kallsyms, KallsymsError, KernelSymbol, find as find_kallsyms};
 pub use kernel::{GuestKernel, KernelError};
-pub use kernel_map::{DIRECT_MAP_BASE, KernelMap};
+pub use kernel_map::KernelMap;
 pub use mapping::Mapping;
 pub use memory::{MemoryImage, Page, PhysicalMemory};
 pub use paging::{AddressSpace, Half, MAX_TABLES, Translation, Visit, WalkError};

@@ -6,7 +6,7 @@
 
 use crate::kernel::{GuestKernel, MAX_LIST};
 use crate::memory::PAGE;
-use crate::paging::{Half, MAX_TABLES, Visit};
+use crate::paging::{Half, MAX_TABLES, Translation, Visit};
 use crate::process::{Found, Process, follow};
 use std::collections::HashMap;
 
@@ -132,12 +132,10 @@ impl Reverse {
                         address,
                         translation,
                     } => {
-                        let (first, count) =
-                            (translation.physical / PAGE, translation.page_bytes / PAGE);
-                        for into in 0..count.min(pages.saturating_sub(first)) {
+                        for (frame, into) in frames(translation, pages) {
                             if self.kernel.len() < MAX_FRAMES {
-                                let address = address.wrapping_add(into * PAGE);
-                                self.kernel.entry(first + into).or_insert(address);
+                                let address = address.wrapping_add(into);
+                                self.kernel.entry(frame).or_insert(address);
                             }
                         }
                     }
@@ -173,15 +171,13 @@ impl Reverse {
                     address,
                     translation,
                 } => {
-                    let (first, count) =
-                        (translation.physical / PAGE, translation.page_bytes / PAGE);
-                    for into in 0..count.min(pages.saturating_sub(first)) {
+                    for (frame, into) in frames(translation, pages) {
                         if self.user.len() < MAX_FRAMES {
                             let user = UserFrame {
                                 process: index,
-                                address: address.wrapping_add(into * PAGE),
+                                address: address.wrapping_add(into),
                             };
-                            self.user.entry(first + into).or_insert(user);
+                            self.user.entry(frame).or_insert(user);
                         }
                     }
                 }
@@ -232,6 +228,13 @@ impl Reverse {
             }
         }
     }
+}
+
+/// The frames that a page of any size takes of `pages` that there are, each with its offset in it.
+fn frames(translation: Translation, pages: u64) -> impl Iterator<Item = (u64, u64)> {
+    let (first, count) = (translation.physical / PAGE, translation.page_bytes / PAGE);
+    let count = count.min(pages.saturating_sub(first));
+    (0..count).map(move |into| (first + into, into * PAGE))
 }
 
 /// The areas of the kernel's list, by address.

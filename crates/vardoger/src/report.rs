@@ -156,6 +156,17 @@ fn who(run: &Run, deviation: &Deviation) -> String {
     };
     let mut section = Section::new();
     section.row("who", &name);
+    how_bad_and_where(&mut section, deviation);
+    for (label, content) in hint_rows(&deviation.hints) {
+        section.row(label, &content);
+    }
+    let mut text = section.text();
+    text.push_str(&differences(deviation));
+    text
+}
+
+/// How bad a deviation is, where, and its first difference.
+fn how_bad_and_where(section: &mut Section, deviation: &Deviation) {
     let severity = severity_style(deviation.severity);
     section.row(
         "how bad",
@@ -173,12 +184,6 @@ fn who(run: &Run, deviation: &Deviation) -> String {
         }
         section.row("", &section::values(first));
     }
-    for (label, content) in hint_rows(&deviation.hints) {
-        section.row(label, &content);
-    }
-    let mut text = section.text();
-    text.push_str(&differences(deviation));
-    text
 }
 
 fn severity_style(severity: model::Severity) -> Style {

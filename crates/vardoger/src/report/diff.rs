@@ -1,7 +1,7 @@
 //! The report of a comparison of saved states: like that of a run, with states for replicas.
 
-use super::section::{self, Section, differences};
-use super::{bold, bytes, count, extent, line, number, severity_style, table, verdict_mark};
+use super::section::{Section, differences};
+use super::{bold, bytes, count, how_bad_and_where, line, table, verdict_mark};
 use anstyle::AnsiColor;
 use model::{Deviation, Diff, StateSummary};
 
@@ -36,20 +36,7 @@ fn who(diff: &Diff, deviation: &Deviation) -> String {
         let name = named.map_or("", |state| state.name.as_str());
         section.row("who", &format!("{red}state {index}{red:#}  {name}"));
     }
-    let severity = severity_style(deviation.severity);
-    section.row(
-        "how bad",
-        &format!(
-            "{severity}{}{severity:#}, score {}",
-            deviation.severity,
-            number::score(deviation.score)
-        ),
-    );
-    section.row("where", &extent(deviation));
-    if let Some(first) = &deviation.first {
-        section.row("first", &section::place(first));
-        section.row("", &section::values(first));
-    }
+    how_bad_and_where(&mut section, deviation);
     let mut text = section.text();
     text.push_str(&differences(deviation));
     text
