@@ -36,7 +36,7 @@ declare -A needs_label=(
     [qemu]="QEMU $qemu_major_min or newer (qemu-system-x86_64)"
     [kernel]='Linux kernel for the guests'
     [browser]='Chromium, for the tests of the report'
-    [images]='qemu-img and qemu-io, for the tests of disk images'
+    [images]='tools that make disks, for the tests (of qemu-utils, fdisk, gdisk, e2fsprogs)'
     [npm]='npm, which fetches axe-core for the tests of the report'
 )
 
@@ -161,9 +161,17 @@ choose_packages() {
             qemu) packages+=(qemu-system-x86) ;;
             browser) packages+=(chromium fonts-dejavu-core) ;;
             npm) packages+=(npm) ;;
-            images) packages+=(qemu-utils) ;;
+            images) choose_image_packages ;;
         esac
     done
+}
+
+# Only those that are missing: one that is there must not be upgraded.
+choose_image_packages() {
+    has_programs qemu-img qemu-io || packages+=(qemu-utils)
+    has_programs sfdisk || packages+=(fdisk)
+    has_programs sgdisk || packages+=(gdisk)
+    has_programs mke2fs debugfs dumpe2fs || packages+=(e2fsprogs)
 }
 
 rust_is_web() {

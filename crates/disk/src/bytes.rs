@@ -52,6 +52,18 @@ impl<'a> Fields<'a> {
     pub(crate) fn be64(self, field: usize) -> Result<u64, Short> {
         self.array(field).map(u64::from_be_bytes)
     }
+
+    pub(crate) fn le16(self, field: usize) -> Result<u16, Short> {
+        self.array(field).map(u16::from_le_bytes)
+    }
+
+    pub(crate) fn le32(self, field: usize) -> Result<u32, Short> {
+        self.array(field).map(u32::from_le_bytes)
+    }
+
+    pub(crate) fn le64(self, field: usize) -> Result<u64, Short> {
+        self.array(field).map(u64::from_le_bytes)
+    }
 }
 
 /// A number as a size in memory. What does not fit becomes the greatest, which no check lets pass.
@@ -79,6 +91,9 @@ mod tests {
         let fields = Fields(&[1, 2, 3, 4, 5, 6, 7, 8, 9]);
         assert_eq!(fields.be16(0), Ok(0x0102));
         assert_eq!(fields.be32(1), Ok(0x0203_0405));
+        assert_eq!(fields.le16(0), Ok(0x0201));
+        assert_eq!(fields.le32(1), Ok(0x0504_0302));
+        assert_eq!(fields.le64(1), Ok(0x0908_0706_0504_0302));
         assert_eq!(fields.be64(1), Ok(0x0203_0405_0607_0809));
         assert_eq!(fields.byte(8), Ok(9));
         assert_eq!(fields.byte(9), Err(Short { field: 9, bytes: 9 }));

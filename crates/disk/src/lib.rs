@@ -4,7 +4,9 @@
 //! | module | holds |
 //! |---|---|
 //! | [`read_at`] | [`ReadAt`]: bytes by their place, which everything here reads from and most is |
+//! | [`format`](mod@format) | [`Format`]: which format an image has, without asking the guest |
 //! | [`qcow2`] | qcow2 images: the disk, its snapshots, its bitmaps, its map |
+//! | [`partition`] | partition tables: MBR and GPT |
 //!
 //! Everything that is read here was written by others: no parser panics, follows a name, or takes
 //! time or memory by what an image claims; each limit is a constant with its reason. A raw image
@@ -25,8 +27,11 @@
 
 mod bytes;
 mod cache;
+pub mod format;
+pub mod partition;
 pub mod qcow2;
 pub mod read_at;
 
 pub use bytes::Short;
+pub use format::{Format, FormatError, Probing};
 pub use read_at::{Content, ReadAt, ReadError, Source, Stretch, Window};

@@ -16,6 +16,9 @@ use std::sync::Arc;
 
 pub mod small;
 
+/// Tools for disks are where a user who is not root does not look.
+pub const TOOLS_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// A file as a source.
 #[derive(Debug)]
 pub struct FileSource(File);
