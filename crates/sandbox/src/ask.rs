@@ -144,6 +144,7 @@ fn judge(status: ExitStatus, limits: &Limits) -> Result<(), SandboxError> {
         Some(Signal::XCPU | Signal::KILL) => Err(SandboxError::Cpu {
             limit_s: limits.cpu_s,
         }),
+        Some(Signal::SYS) => Err(SandboxError::Forbidden),
         Some(Signal::ABORT) => Err(SandboxError::Memory {
             limit_bytes: limits.memory_bytes,
         }),

@@ -1,11 +1,9 @@
 //! The worker's side: take the order, then give up everything that the work does not need.
 
+use crate::confinement::{Confinement, confine};
 use crate::error::SandboxError;
 use crate::{MAX_FILES, ORDER_BYTES};
-use rustix::io::Errno;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, recvmsg};
-use rustix::process::{Resource, Rlimit, Signal, set_parent_process_death_signal, setrlimit};
-use rustix::thread::set_no_new_privs;
 use std::fs::File;
 use std::io::IoSliceMut;
 use std::mem::MaybeUninit;
@@ -15,12 +13,19 @@ use std::mem::MaybeUninit;
 ///
 /// # Errors
 /// Standard input is no socket with an order, or a limit cannot be set.
-pub fn enter() -> Result<Vec<File>, SandboxError> {
+pub fn enter() -> Result<Entered, SandboxError> {
     let (memory_bytes, cpu_s, files) = receive()?;
-    confine(memory_bytes, cpu_s).map_err(|source| SandboxError::Confine {
-        source: source.into(),
-    })?;
-    Ok(files)
+    let confinement = confine(memory_bytes, cpu_s)?;
+    Ok(Entered { files, confinement })
+}
+
+/// What a worker has once it is confined.
+#[derive(Debug)]
+pub struct Entered {
+    /// The files that it is to work on, in their order.
+    pub files: Vec<File>,
+    /// How far it is confined.
+    pub confinement: Confinement,
 }
 
 fn receive() -> Result<(u64, u64, Vec<File>), SandboxError> {
@@ -55,31 +60,4 @@ fn receive() -> Result<(u64, u64, Vec<File>), SandboxError> {
         .try_into()
         .map_err(|_| SandboxError::NoOrder)?;
     Ok((memory_bytes, cpu_s, files))
-}
-
-fn confine(memory_bytes: u64, cpu_s: u64) -> Result<(), Errno> {
-    set_parent_process_death_signal(Some(Signal::KILL))?;
-    set_no_new_privs(true)?;
-    for (resource, most) in [
-        (Resource::Core, 0),
-        (Resource::Fsize, 0),
-        (Resource::Nproc, 0),
-        (Resource::As, memory_bytes),
-        // What is open stays open; nothing more can be opened.
-        (Resource::Nofile, 0),
-    ] {
-        limit(resource, most, most)?;
-    }
-    // The first limit is told by a signal of its own, the second kills.
-    limit(Resource::Cpu, cpu_s, cpu_s.saturating_add(1))
-}
-
-fn limit(resource: Resource, soft: u64, hard: u64) -> Result<(), Errno> {
-    setrlimit(
-        resource,
-        Rlimit {
-            current: Some(soft),
-            maximum: Some(hard),
-        },
-    )
 }

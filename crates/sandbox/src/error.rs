@@ -50,6 +50,9 @@ pub enum SandboxError {
         /// The most that it may use.
         limit_bytes: u64,
     },
+    /// It asked the kernel for what is not on its list.
+    #[error("the worker asked for what it may not do, and was ended")]
+    Forbidden,
     /// It ended in another way that is no success.
     #[error("the worker ended with {status}")]
     Ended {
@@ -63,6 +66,6 @@ pub enum SandboxError {
     #[error("confine the worker: {source}")]
     Confine {
         /// Why.
-        source: std::io::Error,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
 }

@@ -2,8 +2,9 @@
 //!
 //! ```text
 //!  ask ── starts ──► worker ── enter: order and files arrive on its standard input, a socket
-//!   │                            │  limits are set: memory, CPU time, no file opened or written,
-//!   │                            │  no process, no core, no privilege; it dies with its parent
+//!   │                            │  namespaces, limits, Landlock, a filter of system calls: no file
+//!   │                            │  opened or written, no process, no socket, no privilege; memory
+//!   │                            │  and CPU time have an end; it dies with its parent
 //!   │                            ▼
 //!   │                         reads the first byte of the input, works, writes its answer
 //!   ◄──── standard output: at most so many bytes, within so much time ────┘
@@ -13,15 +14,19 @@
 //! worker is a program of ours and confines itself before it looks at the input: what the input
 //! makes it do afterwards, it does within the limits. The answer of a worker that the input has
 //! taken over is as hostile as the input: it is bounded, and who asked must read it with care.
-//!
-//! Deliberately absent, until they are needed: filters of system calls, namespaces.
+//! [`Attempt`] is the proof: each is a way out that a worker is to try, and must not find.
 
 mod ask;
+mod attempt;
+mod confinement;
 mod enter;
 mod error;
+mod system_calls;
 
 pub use ask::ask;
-pub use enter::enter;
+pub use attempt::{Attempt, Refusal, attempt, carry_out};
+pub use confinement::{Confinement, Layer};
+pub use enter::{Entered, enter};
 pub use error::SandboxError;
 
 use std::time::Duration;

@@ -119,7 +119,14 @@ pub(crate) enum Noun {
     #[command(hide = true)]
     Worker {
         /// What it does
-        work: Work,
+        #[arg(required_unless_present = "self_test")]
+        work: Option<Work>,
+        /// What it is to try
+        #[arg(value_parser = attempt, required_if_eq("work", "attempt"))]
+        attempt: Option<sandbox::Attempt>,
+        /// Has workers try to get out, and shows how each is refused
+        #[arg(long, conflicts_with_all = ["work", "attempt"])]
+        self_test: bool,
     },
     /// Completions for a shell
     Completions {
@@ -135,6 +142,12 @@ pub(crate) enum Noun {
 pub(crate) enum Work {
     /// Compares saved states.
     Diff,
+    /// Tries one way out.
+    Attempt,
+}
+
+fn attempt(name: &str) -> Result<sandbox::Attempt, String> {
+    sandbox::Attempt::of(name).ok_or_else(|| "no such attempt".to_owned())
 }
 
 /// Verbs of `computation`.

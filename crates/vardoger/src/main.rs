@@ -35,8 +35,13 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return output::refused(&error),
     };
-    if let Noun::Worker { work } = &cli.noun {
-        return command::worker::execute(*work);
+    if let Noun::Worker {
+        work: Some(work),
+        attempt,
+        ..
+    } = &cli.noun
+    {
+        return command::worker::execute(*work, *attempt);
     }
     cli.global.color.apply();
     log_to_stderr(&cli.global);
@@ -73,7 +78,7 @@ async fn dispatch(cli: &Cli) -> Result<ExitCode, Failure> {
         Noun::Campaign(verb) => command::campaign::execute(global, verb).await,
         Noun::Finding(verb) => command::finding::execute(global, verb).await,
         Noun::Doctor(arguments) => command::doctor::execute(global, arguments).await,
-        Noun::Worker { work } => Ok(command::worker::execute(*work)),
+        Noun::Worker { .. } => command::worker::self_test(),
         Noun::Completions { shell } => command::plain::completions(*shell),
         Noun::Version => command::plain::version(global),
     }

@@ -136,6 +136,24 @@ fn what_deviates_is_kept_beside_what_the_majority_holds() {
 }
 
 #[test]
+fn a_worker_finds_no_way_out() {
+    let said = World::cold().run("worker --self-test").expect(0).stdout;
+    let refused = said.lines().filter(|line| {
+        let line = line.trim_end();
+        line.ends_with("ended") || line.contains("denied: ")
+    });
+    assert_eq!(refused.count(), 12, "{said}");
+    for attempt in [
+        "open /etc/passwd",
+        "network socket",
+        "start a program",
+        "trace",
+    ] {
+        assert!(said.contains(attempt), "{said}");
+    }
+}
+
+#[test]
 fn without_two_states_there_is_nothing_to_compare() {
     let world = World::cold();
     let file = put(&world, "a.state", &bytes(&sample()));

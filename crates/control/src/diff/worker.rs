@@ -12,7 +12,7 @@ use std::io::Write;
 /// # Errors
 /// Nobody gave an order, the process cannot be confined, or the answer cannot be written.
 pub fn serve(output: &mut impl Write) -> Result<(), ServeError> {
-    let answer = answer(sandbox::enter()?);
+    let answer = answer(sandbox::enter()?.files);
     let text = serde_json::to_vec(&answer).map_err(std::io::Error::from)?;
     output.write_all(&text)?;
     output.flush()?;

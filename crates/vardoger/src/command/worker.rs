@@ -1,7 +1,13 @@
 //! `worker`: the part of a command that reads untrusted files, in a process of its own. It is started
-//! by vardoger alone, says nothing to the user, and has no runtime and no other thread.
+//! by vardoger alone, says nothing to the user, and has no runtime and no other thread. A user can
+//! only ask for the self-test: workers that try to get out.
 
 use crate::args::Work;
+use crate::failure::Failure;
+use crate::output;
+use crate::report::table;
+use sandbox::{Attempt, Refusal};
+use std::path::Path;
 use std::process::ExitCode;
 
 /// The program of a worker: this one, also where its file was replaced since.
@@ -11,9 +17,14 @@ pub(crate) const PROGRAM: &str = "/proc/self/exe";
 pub(crate) const DIFF: &[&str] = &["worker", "diff"];
 
 /// Does one piece of work and ends.
-pub(crate) fn execute(work: Work) -> ExitCode {
-    let done = match work {
-        Work::Diff => control::diff::serve(&mut std::io::stdout().lock()),
+pub(crate) fn execute(work: Work, attempt: Option<Attempt>) -> ExitCode {
+    let output = &mut std::io::stdout().lock();
+    let done = match (work, attempt) {
+        (Work::Diff, _) => control::diff::serve(output).map_err(|error| error.to_string()),
+        (Work::Attempt, Some(attempt)) => {
+            sandbox::carry_out(attempt, output).map_err(|error| error.to_string())
+        }
+        (Work::Attempt, None) => Err("nothing to try".to_owned()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -21,5 +32,34 @@ pub(crate) fn execute(work: Work) -> ExitCode {
             eprintln!("error: {error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Has one worker after the other try a way out, and shows how each was refused.
+pub(crate) fn self_test() -> Result<ExitCode, Failure> {
+    let mut rows = vec![["a worker tried to", "and was"].map(str::to_owned).to_vec()];
+    let mut held = true;
+    for attempt in Attempt::ALL {
+        let arguments = ["worker", "attempt", attempt.name()];
+        let refusal = sandbox::attempt(Path::new(PROGRAM), &arguments)
+            .map_err(|error| Failure::of("cannot try a worker", &error))?;
+        let refused = match refusal {
+            Refusal::Ended => "ended".to_owned(),
+            Refusal::Denied(why) => format!("denied: {why}"),
+            Refusal::NotRefused => {
+                held = false;
+                "NOT REFUSED".to_owned()
+            }
+        };
+        rows.push(vec![attempt.title().to_owned(), refused]);
+    }
+    output::text(&table(&rows))?;
+    if held {
+        Ok(ExitCode::SUCCESS)
+    } else {
+        Err(Failure::of(
+            "a worker is not confined on this machine",
+            &"see the lines that say so",
+        ))
     }
 }
