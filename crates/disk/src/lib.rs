@@ -4,6 +4,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`read_at`] | [`ReadAt`]: bytes by their place, which everything here reads from and most is |
+//! | [`ext`] | ext2, ext3 and ext4: files, their data and attributes, what each block is |
 //! | [`format`](mod@format) | [`Format`]: which format an image has, without asking the guest |
 //! | [`qcow2`] | qcow2 images: the disk, its snapshots, its bitmaps, its map |
 //! | [`partition`] | partition tables: MBR and GPT |
@@ -27,6 +28,7 @@
 
 mod bytes;
 mod cache;
+pub mod ext;
 pub mod format;
 pub mod partition;
 pub mod qcow2;

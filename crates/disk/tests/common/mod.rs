@@ -14,6 +14,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
+pub mod ext;
 pub mod small;
 
 /// Tools for disks are where a user who is not root does not look.

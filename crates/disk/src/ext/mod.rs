@@ -1,0 +1,365 @@
+//! ext2, ext3 and ext4, read only and without a kernel.
+//!
+//! ```text
+//!   superblock ─► groups ─► inode ─┬─► map ─────► file: its data, as a source
+//!        │                         ├─► directory ─► tree: all paths
+//!        └► journal: blocks whose  └─► attributes
+//!           newest contents lie there           all of them ─► layout: what each block is
+//! ```
+//!
+//! | module | holds |
+//! |---|---|
+//! | `superblock` | [`Superblock`]: sizes and features |
+//! | `journal`, `device` | what was committed but not written to its place is read from the journal |
+//! | `inode` | [`Inode`]: owner, mode, times, size |
+//! | `map` | [`FileMap`]: a file's blocks |
+//! | `file` | [`File`]: its data |
+//! | `directory`, `tree` | names, and [`Walk`]: all of them with their paths |
+//! | `attributes` | [`Attribute`]: extended attributes, access lists among them |
+//! | `layout` | [`Layout`]: what a block is, and whose |
+//!
+//! A file system that was in use when its disk was copied is read as the kernel would have it after
+//! mounting: its journal is replayed in memory. Sums of metadata are not checked: a wrong one must
+//! not hide a file. Encrypted names and data are told as they are stored.
+
+mod attributes;
+mod device;
+mod directory;
+mod error;
+mod file;
+mod inode;
+mod journal;
+mod layout;
+mod map;
+mod superblock;
+mod tree;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::bytes::{Fields, saturate};
+use crate::cache::Cache;
+use crate::read_at::{ReadError, Source};
+use device::Device;
+use superblock::{SUPERBLOCK_AT, SUPERBLOCK_BYTES};
+
+pub use attributes::Attribute;
+pub use directory::{MAX_NAMES, Name};
+pub use error::ExtError;
+pub use file::File;
+pub use inode::{FileKind, FileTime, Inode};
+pub use journal::Replay;
+pub use layout::{Class, Layout, MAX_RANGES, Owner};
+pub use map::{Extent, FileMap, MAX_EXTENTS};
+pub use superblock::{Features, Superblock};
+pub use tree::{Entry, MAX_ENTRIES, MAX_PATH_BYTES, Walk};
+
+/// The inode of the first directory.
+pub const ROOT_INODE: u32 = 2;
+
+/// How many blocks of metadata are kept: 1 MiB with blocks of 4 KiB, 16 MiB at most.
+const BLOCKS_KEPT: usize = 256;
+
+/// How large a directory may be: 1 GiB has some 30 million names.
+const MAX_DIRECTORY_BYTES: u64 = 1 << 30;
+
+/// A link's target has less than a block; the kernel makes no longer paths.
+const MAX_LINK_BYTES: u64 = 64 << 10;
+
+/// Where a group's parts lie.
+#[derive(Clone, Copy, Debug)]
+struct Group {
+    block_bitmap: u64,
+    inode_bitmap: u64,
+    inode_table: u64,
+    flags: u16,
+}
+
+/// In a group's flags: its bitmap of inodes, or of blocks, was never written.
+const INODES_UNUSED: u16 = 1;
+const BLOCKS_UNUSED: u16 = 2;
+
+/// An ext file system.
+#[derive(Debug)]
+pub struct Ext {
+    device: Device,
+    superblock: Superblock,
+    groups: Vec<Group>,
+    blocks: Cache<Arc<[u8]>>,
+    replay: Option<Replay>,
+}
+
+impl Ext {
+    /// Opens the file system that fills `source`, and replays its journal in memory if it needs
+    /// that.
+    ///
+    /// # Errors
+    ///
+    /// When it is none, has features that are not known, or its superblock, groups or journal are
+    /// damaged.
+    pub fn open(source: Source) -> Result<Self, ExtError> {
+        let device = Device {
+            source,
+            block_bytes: SUPERBLOCK_AT,
+            replayed: BTreeMap::new(),
+        };
+        let ext = Self::load(device)?;
+        let features = ext.superblock.features;
+        if !features.needs_recovery() || !features.has_journal() {
+            return Ok(ext);
+        }
+        let (replayed, replay) = journal::read(&ext)?;
+        let mut replaced = Self::load(Device {
+            replayed,
+            ..ext.device
+        })?;
+        replaced.replay = Some(replay);
+        Ok(replaced)
+    }
+
+    fn load(mut device: Device) -> Result<Self, ExtError> {
+        let mut bytes = [0; SUPERBLOCK_BYTES];
+        device
+            .read(SUPERBLOCK_AT, &mut bytes)
+            .map_err(ExtError::read("the superblock"))?;
+        let superblock = Superblock::parse(&bytes)?;
+        if !device.replayed.is_empty() && device.block_bytes != superblock.block_bytes {
+            return Err(ExtError::Field {
+                field: "the block size in the journal's superblock",
+                value: superblock.block_bytes,
+                rule: "it must be that of the journal",
+            });
+        }
+        device.block_bytes = superblock.block_bytes;
+        let mut ext = Self {
+            device,
+            superblock,
+            groups: Vec::new(),
+            blocks: Cache::new(BLOCKS_KEPT),
+            replay: None,
+        };
+        ext.groups = ext.read_groups()?;
+        Ok(ext)
+    }
+
+    fn read_groups(&self) -> Result<Vec<Group>, ExtError> {
+        let superblock = &self.superblock;
+        let groups = superblock.groups();
+        let mut found = Vec::new();
+        for index in 0..superblock.descriptor_blocks() {
+            let block = superblock.descriptor_block(index);
+            let bytes = self.block(block, "the descriptors of groups")?;
+            let wanted = saturate(groups).saturating_sub(found.len());
+            let chunks = bytes.chunks_exact(saturate(superblock.descriptor_bytes));
+            for chunk in chunks.take(wanted) {
+                found.push(group(Fields(chunk)).map_err(ExtError::short("a group's descriptor"))?);
+            }
+        }
+        Ok(found)
+    }
+
+    /// The superblock.
+    #[must_use]
+    pub fn superblock(&self) -> &Superblock {
+        &self.superblock
+    }
+
+    /// What was replayed; none if the file system did not need it.
+    #[must_use]
+    pub fn replay(&self) -> Option<Replay> {
+        self.replay
+    }
+
+    /// Reads an inode.
+    ///
+    /// # Errors
+    ///
+    /// When there is none of this number, or its table cannot be read.
+    pub fn inode(&self, number: u32) -> Result<Inode, ExtError> {
+        let superblock = &self.superblock;
+        let none = || ExtError::Inode {
+            inode: number,
+            rule: "the file system has none of this number",
+        };
+        let index = number
+            .checked_sub(1)
+            .filter(|_| number <= superblock.inodes);
+        let index = index.ok_or_else(none)?;
+        let per_group = superblock.group_inodes;
+        let group = index.checked_div(per_group).unwrap_or(0);
+        let within = u64::from(index.checked_rem(per_group).unwrap_or(0));
+        let group = self.groups.get(saturate(group.into())).ok_or_else(none)?;
+        let per_block = superblock.block_bytes.checked_div(superblock.inode_bytes);
+        let per_block = per_block.unwrap_or(1).max(1);
+        let block = within.checked_div(per_block).unwrap_or(0);
+        let block = group.inode_table.saturating_add(block);
+        let bytes = self.block(block, "a table of inodes")?;
+        let at = within.checked_rem(per_block).unwrap_or(0);
+        let at = at.saturating_mul(superblock.inode_bytes);
+        let part = Fields(&bytes).part(saturate(at), saturate(superblock.inode_bytes));
+        part.and_then(|part| Inode::parse(number, part, superblock.features))
+            .map_err(ExtError::short("an inode"))
+    }
+
+    /// A file's blocks; none for what has no data, or has them in its inode.
+    ///
+    /// # Errors
+    ///
+    /// When the map is damaged or too large.
+    pub fn map(&self, inode: &Inode) -> Result<FileMap, ExtError> {
+        map::read(self, inode)
+    }
+
+    /// A file's data.
+    ///
+    /// # Errors
+    ///
+    /// When its map is damaged or too large.
+    pub fn open_file(&self, inode: &Inode) -> Result<File<'_>, ExtError> {
+        File::open(self, inode)
+    }
+
+    /// An inode's extended attributes.
+    ///
+    /// # Errors
+    ///
+    /// When they are damaged or too large.
+    pub fn attributes(&self, inode: &Inode) -> Result<Vec<Attribute>, ExtError> {
+        attributes::read(self, inode)
+    }
+
+    /// Where a symbolic link leads; the bytes are not followed.
+    ///
+    /// # Errors
+    ///
+    /// When it is none, or its data cannot be read.
+    pub fn link_target(&self, inode: &Inode) -> Result<Vec<u8>, ExtError> {
+        if inode.kind() != FileKind::Symlink {
+            return Err(ExtError::Inode {
+                inode: inode.number,
+                rule: "it is no symbolic link",
+            });
+        }
+        self.open_file(inode)?.read_all(MAX_LINK_BYTES)
+    }
+
+    /// A directory's names, `.` and `..` among them unless it lies in its inode.
+    ///
+    /// # Errors
+    ///
+    /// When it is no directory, or is damaged.
+    pub fn names(&self, directory: &Inode) -> Result<Vec<Name>, ExtError> {
+        self.names_within(directory, &mut MAX_DIRECTORY_BYTES.clone())
+    }
+
+    /// Likewise, but takes what is read of blocks from a budget.
+    fn names_within(&self, directory: &Inode, budget: &mut u64) -> Result<Vec<Name>, ExtError> {
+        if directory.kind() != FileKind::Directory {
+            return Err(ExtError::Inode {
+                inode: directory.number,
+                rule: "it is no directory",
+            });
+        }
+        let have_types = self.superblock.features.entries_have_types();
+        let number = directory.number;
+        let mut names = Vec::new();
+        if directory.is_inline() {
+            // The first four bytes are the parent's number.
+            let entries = directory.map.get(4..).unwrap_or_default();
+            directory::names(entries, have_types, number, &mut names)?;
+            let rest = attributes::inline_rest(directory)?;
+            directory::names(&rest, have_types, number, &mut names)?;
+            return Ok(names);
+        }
+        let block_bytes = self.superblock.block_bytes;
+        for extent in self.map(directory)?.extents {
+            // Blocks past the end of a directory belong to nobody.
+            let end = extent
+                .end()
+                .min(directory.size_bytes.div_ceil(block_bytes.max(1)));
+            for logical in extent.logical..end {
+                *budget = budget.checked_sub(block_bytes).ok_or(ExtError::Inode {
+                    inode: number,
+                    rule: "directories have more blocks than there can be",
+                })?;
+                let skipped = logical.saturating_sub(extent.logical);
+                let block = extent.physical.saturating_add(skipped);
+                let bytes = self.block(block, "a directory")?;
+                directory::names(&bytes, have_types, number, &mut names)?;
+            }
+        }
+        Ok(names)
+    }
+
+    /// The inode of a path from the root, without following links.
+    ///
+    /// # Errors
+    ///
+    /// When there is none, or a directory on the way cannot be read.
+    pub fn find(&self, path: &[u8]) -> Result<Inode, ExtError> {
+        let mut inode = self.inode(ROOT_INODE)?;
+        for part in path
+            .split(|byte| *byte == b'/')
+            .filter(|part| !part.is_empty())
+        {
+            let names = self.names(&inode)?;
+            let name = names.into_iter().find(|name| name.bytes == part);
+            let name = name.ok_or_else(|| ExtError::NotFound(crate::bytes::text(path)))?;
+            inode = self.inode(name.inode)?;
+        }
+        Ok(inode)
+    }
+
+    /// All paths, the root's first. A directory that is damaged is an item, and does not end the
+    /// walk.
+    #[must_use]
+    pub fn walk(&self) -> Walk<'_> {
+        Walk::new(self)
+    }
+
+    /// What each block is.
+    ///
+    /// # Errors
+    ///
+    /// When the tables of inodes overlap, or there is more than the limits allow. What is damaged in
+    /// single files is told by the layout.
+    pub fn layout(&self) -> Result<Layout<'_>, ExtError> {
+        Layout::read(self)
+    }
+
+    /// A block of metadata, from what was read last or anew.
+    fn block(&self, block: u64, what: &'static str) -> Result<Arc<[u8]>, ExtError> {
+        self.blocks
+            .get_or(block, || self.block_uncached(block, what).map(Arc::from))
+    }
+
+    fn block_uncached(&self, block: u64, what: &'static str) -> Result<Vec<u8>, ExtError> {
+        let mut bytes = vec![0; saturate(self.superblock.block_bytes)];
+        let place = block.saturating_mul(self.superblock.block_bytes);
+        self.read(place, &mut bytes).map_err(ExtError::read(what))?;
+        Ok(bytes)
+    }
+
+    /// Bytes of the file system as they are once its journal is replayed.
+    ///
+    /// # Errors
+    ///
+    /// When what the file system lies on cannot be read there.
+    pub fn read(&self, place: u64, buffer: &mut [u8]) -> Result<(), ReadError> {
+        self.device.read(place, buffer)
+    }
+}
+
+fn group(fields: Fields<'_>) -> Result<Group, crate::bytes::Short> {
+    let wide = |low, high: usize| -> Result<u64, crate::bytes::Short> {
+        // The high halves are there where descriptors are longer.
+        let high = fields.le32(high).unwrap_or(0);
+        Ok(u64::from(fields.le32(low)?) | u64::from(high) << 32)
+    };
+    Ok(Group {
+        block_bitmap: wide(0, 32)?,
+        inode_bitmap: wide(4, 36)?,
+        inode_table: wide(8, 40)?,
+        flags: fields.le16(18)?,
+    })
+}

@@ -1,0 +1,181 @@
+//! Hostile ext file systems: 20,000 that are damaged with intent, read with little memory and time.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "the helpers of a test fail it by panicking"
+)]
+
+mod common;
+
+use common::ext::{debugfs, make};
+use common::small::{confine, damage, in_a_process_of_its_own, timed};
+use common::{Draw, run};
+use disk::ReadAt;
+use disk::ext::{Ext, ExtError, FileKind, Inode};
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use tempfile::TempDir;
+
+const IMAGES: u64 = 20_000;
+
+/// How much is looked at of what claims to be large.
+const ENTRIES: usize = 200;
+const READ_BYTES: u64 = 64 << 10;
+
+const KINDS: [&str; 5] = [
+    "-t ext2 -b 1024",
+    "-t ext4 -b 1024 -O ^has_journal",
+    "-t ext4 -b 1024 -O inline_data,ea_inode,^has_journal",
+    "-t ext4 -b 1024 -g 256 -O meta_bg,^resize_inode,^has_journal",
+    "-t ext4 -b 1024 -J size=1",
+];
+
+const SIZES: [&str; 5] = ["200K", "200K", "200K", "600K", "3M"];
+
+fn make_all(directory: &Path) {
+    let tree = directory.join("tree");
+    std::fs::create_dir_all(tree.join("below/below")).unwrap();
+    std::fs::write(tree.join("small"), b"small").unwrap();
+    std::fs::write(tree.join("below/large"), Draw(1).bytes(20_000)).unwrap();
+    for number in 0..30 {
+        std::fs::write(tree.join(format!("below/below/name{number}")), b"x").unwrap();
+    }
+    std::os::unix::fs::symlink("below/large", tree.join("link")).unwrap();
+    std::os::unix::fs::symlink("y".repeat(100), tree.join("below/link")).unwrap();
+    let value = directory.join("value");
+    std::fs::write(&value, vec![b'v'; 900]).unwrap();
+    for (index, options) in KINDS.iter().enumerate() {
+        let image = directory.join(format!("image{index}"));
+        // The journal's smallest size is 1,024 blocks.
+        let options = format!("{options} -N 64");
+        make(&image, &tree, &options, SIZES[index]);
+        let script = [
+            "ea_set small user.short hello".to_owned(),
+            format!("ea_set -f {} small user.long", value.display()),
+            // Holes need a tree that is deeper than the inode.
+            "punch below/large 3 3".to_owned(),
+            "punch below/large 5 5".to_owned(),
+            "punch below/large 7 7".to_owned(),
+            "punch below/large 9 9".to_owned(),
+        ];
+        debugfs(&image, true, &script);
+    }
+    let last = directory.join("image4");
+    let noise = directory.join("noise");
+    std::fs::write(&noise, Draw(2).bytes(2048)).unwrap();
+    let write = format!("jw -b 1500,1501 {}", noise.display());
+    let script = ["jo -c -v 3", &write, "jw -r 1500", "jc"].map(str::to_owned);
+    debugfs(&last, true, &script);
+    let said = run("dumpe2fs", &["-h", last.to_str().unwrap()]);
+    assert!(said.contains("needs_recovery"), "{said}");
+}
+
+/// The superblock, the first descriptors, the blocks that are neither empty nor noise.
+fn places(image: &[u8]) -> Vec<(usize, usize)> {
+    let blocks = image.chunks(1024).enumerate();
+    let is_structure = |bytes: &[u8]| {
+        let zeros = bytes.iter().filter(|byte| **byte == 0).count();
+        zeros > 100 && zeros < bytes.len()
+    };
+    let structures = blocks.filter(|(_, bytes)| is_structure(bytes));
+    let mut places: Vec<_> = structures.map(|(index, _)| (index * 1024, 1024)).collect();
+    places.extend([(1024, 400), (1024, 400), (2048, 128)]);
+    places
+}
+
+fn read_all(bytes: Vec<u8>) -> Result<(), ExtError> {
+    let ext = Ext::open(Arc::new(bytes))?;
+    let mut outcome = Ok(());
+    let mut paths = BTreeSet::new();
+    for entry in ext.walk().take(ENTRIES) {
+        match entry {
+            Ok(entry) => {
+                assert!(entry.path.starts_with(b"/") && entry.path.len() <= 4096);
+                paths.insert(entry.path);
+                outcome = outcome.and(look_at(&ext, &entry.inode));
+            }
+            Err(error) => outcome = Err(error),
+        }
+    }
+    let layout = ext.layout()?;
+    for block in 0..3000 {
+        let owner = layout.at(block);
+        assert!(owner.logical.is_none() || owner.inode.is_some());
+    }
+    outcome
+}
+
+fn look_at(ext: &Ext, inode: &Inode) -> Result<(), ExtError> {
+    let attributes = ext.attributes(inode);
+    if inode.kind() == FileKind::Symlink {
+        ext.link_target(inode)?;
+    }
+    let file = ext.open_file(inode)?;
+    let bytes = file.size_bytes().min(READ_BYTES);
+    let mut buffer = vec![0; bytes as usize];
+    let start = file.size_bytes() - bytes;
+    let _data_or_error = file.read_exact_at(start, &mut buffer);
+    let _data_or_error = file.read_exact_at(0, &mut buffer);
+    let mut before = 0;
+    for extent in ext.map(inode)?.extents {
+        assert!(extent.logical >= before && extent.blocks > 0);
+        before = extent.end();
+    }
+    attributes.map(drop)
+}
+
+fn kind(error: &ExtError) -> String {
+    let text = format!("{error:?}");
+    let end = text.find([' ', '(', '{']).unwrap_or(text.len());
+    text[..end].to_owned()
+}
+
+#[test]
+#[ignore = "is started by the test below, in a process of its own"]
+fn in_a_small_process() {
+    let directory = std::env::var_os("VARDOGER_TEST_IMAGES").unwrap();
+    let image = |index| std::fs::read(Path::new(&directory).join(format!("image{index}"))).unwrap();
+    let corpus: Vec<_> = (0..KINDS.len()).map(image).collect();
+    let places: Vec<_> = corpus.iter().map(|image| places(image)).collect();
+    confine();
+    for (index, image) in corpus.iter().enumerate() {
+        read_all(image.clone()).unwrap_or_else(|error| panic!("{index}: {error}"));
+    }
+    let mut valid = 0;
+    let mut kinds = BTreeSet::new();
+    for number in 0..IMAGES {
+        let mut draw = Draw(number);
+        // The one with a journal is large: it comes less often.
+        let index = draw.below(9) / 2;
+        let other = draw.below(corpus.len());
+        let mut image = corpus[index].clone();
+        damage(&mut image, &corpus[other], &places[index], &mut draw);
+        match timed(number, || read_all(image)) {
+            Ok(()) => valid += 1,
+            Err(error) => drop(kinds.insert(kind(&error))),
+        }
+    }
+    println!("{valid} of {IMAGES} were read to the end; errors: {kinds:?}");
+    assert!((100..IMAGES).contains(&valid), "{valid} are valid");
+    for expected in [
+        "Read",
+        "NotExt",
+        "Features",
+        "JournalDevice",
+        "Short",
+        "Field",
+        "Limit",
+        "Block",
+        "Inode",
+    ] {
+        assert!(kinds.contains(expected), "no {expected} among {kinds:?}");
+    }
+}
+
+#[test]
+fn no_hostile_file_system_makes_it_panic_hang_or_grow() {
+    let directory = TempDir::new().unwrap();
+    make_all(directory.path());
+    in_a_process_of_its_own("in_a_small_process", directory.path());
+}
