@@ -1,0 +1,138 @@
+//! Putting a pack together.
+
+use super::{
+    HEADER_BYTES, MAGIC, MAX_FRAME_BYTES, MAX_PACK_BYTES, MAX_UNITS, PackId, UnitDigest, VERSION,
+};
+use crate::codec::put_number;
+use std::io;
+
+/// zstd's level: below it, less is saved than writing costs; above, CPU time grows faster than
+/// what is saved.
+const LEVEL: i32 = 3;
+
+/// A pack that is being written, in memory.
+#[derive(Debug)]
+pub struct PackWriter {
+    bytes: Vec<u8>,
+    frames: Vec<FrameRecord>,
+    digests: Vec<UnitDigest>,
+    /// The frame that is open: its units' bytes so far.
+    open: Vec<u8>,
+    unit_bytes: u64,
+    frame_bytes: u64,
+}
+
+#[derive(Debug)]
+struct FrameRecord {
+    stored_bytes: u64,
+    unit_bytes: u64,
+    units: u64,
+}
+
+/// A whole pack.
+#[derive(Debug)]
+pub struct FinishedPack {
+    /// Its id.
+    pub id: PackId,
+    /// What its blob is to hold.
+    pub bytes: Vec<u8>,
+    /// Its units, in their order.
+    pub units: Vec<UnitDigest>,
+}
+
+impl PackWriter {
+    /// An empty pack of units of a size, in frames of about a size.
+    #[must_use]
+    pub fn new(unit_bytes: u64, frame_bytes: u64) -> Self {
+        let mut bytes = MAGIC.to_vec();
+        bytes.extend(VERSION.to_le_bytes());
+        Self {
+            bytes,
+            frames: Vec::new(),
+            digests: Vec::new(),
+            open: Vec::new(),
+            unit_bytes,
+            frame_bytes: frame_bytes.min(MAX_FRAME_BYTES),
+        }
+    }
+
+    /// Adds a unit and says its number in this pack.
+    ///
+    /// # Errors
+    /// It cannot be compressed.
+    pub fn add(&mut self, digest: UnitDigest, content: &[u8]) -> io::Result<u32> {
+        debug_assert_eq!(content.len() as u64, self.unit_bytes, "units have one size");
+        let number = u32::try_from(self.digests.len()).map_err(io::Error::other)?;
+        self.digests.push(digest);
+        self.open.extend_from_slice(content);
+        let next = (self.open.len() as u64).saturating_add(self.unit_bytes);
+        if next > self.frame_bytes {
+            self.close_frame()?;
+        }
+        Ok(number)
+    }
+
+    /// Whether nothing was added.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.digests.is_empty()
+    }
+
+    /// Whether it should be finished before more is added.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        let open = self.open.len() as u64;
+        (self.bytes.len() as u64).saturating_add(open) >= MAX_PACK_BYTES
+            || self.digests.len() as u64 >= u64::from(MAX_UNITS)
+    }
+
+    fn close_frame(&mut self) -> io::Result<()> {
+        if self.open.is_empty() {
+            return Ok(());
+        }
+        let stored = zstd::bulk::compress(&self.open, LEVEL)?;
+        self.frames.push(FrameRecord {
+            stored_bytes: stored.len() as u64,
+            unit_bytes: self.unit_bytes,
+            units: (self.open.len() as u64)
+                .checked_div(self.unit_bytes)
+                .unwrap_or(0),
+        });
+        self.bytes.extend(stored);
+        self.open.clear();
+        Ok(())
+    }
+
+    /// Writes directory and footer.
+    ///
+    /// # Errors
+    /// Something cannot be compressed.
+    pub fn finish(mut self) -> io::Result<FinishedPack> {
+        self.close_frame()?;
+        debug_assert!(
+            self.bytes.len() as u64 >= HEADER_BYTES,
+            "the header is there"
+        );
+        let mut directory = Vec::new();
+        put_number(&mut directory, self.frames.len() as u64);
+        for frame in &self.frames {
+            for number in [frame.stored_bytes, frame.unit_bytes, frame.units] {
+                put_number(&mut directory, number);
+            }
+        }
+        directory.extend(self.digests.iter().flat_map(|digest| digest.0));
+        let stored = zstd::bulk::compress(&directory, LEVEL)?;
+        self.bytes.extend(&stored);
+        for length in [stored.len(), directory.len()] {
+            let length = u32::try_from(length).map_err(io::Error::other)?;
+            self.bytes.extend(length.to_le_bytes());
+        }
+        let id = PackId(*blake3::hash(&self.bytes).as_bytes());
+        self.bytes.extend(id.0);
+        Ok(FinishedPack {
+            id,
+            bytes: self.bytes,
+            units: self.digests,
+        })
+    }
+}
