@@ -366,3 +366,28 @@ fn what_cannot_be_read_is_refused_by_name() {
     let short: std::sync::Arc<Vec<u8>> = std::sync::Arc::new(vec![0; 1500]);
     assert!(matches!(Ext::open(short), Err(ExtError::Read { .. })));
 }
+
+#[test]
+fn names_that_are_encrypted_are_told_in_hexadecimal() {
+    let directory = TempDir::new().unwrap();
+    let tree = directory.path().join("tree/few");
+    std::fs::create_dir_all(&tree).unwrap();
+    std::fs::write(tree.join("one"), b"1").unwrap();
+    let image = directory.path().join("image");
+    make(
+        &image,
+        tree.parent().unwrap(),
+        "-t ext4 -b 4096 -O encrypt",
+        "8M",
+    );
+    // The flag alone makes the kernel, and us, take the names for encrypted ones.
+    debugfs(
+        &image,
+        true,
+        &["set_inode_field few flags 0x80800".to_owned()],
+    );
+    let ext = Ext::open(FileSource::open(&image)).unwrap();
+    let paths: Vec<_> = ext.walk().map(|entry| entry.unwrap().path).collect();
+    assert!(paths.contains(&b"/few/6f6e65".to_vec()), "{paths:?}");
+    assert!(!paths.contains(&b"/few/one".to_vec()));
+}

@@ -82,3 +82,63 @@ fn entry_bytes(stored: u16, block_bytes: usize) -> usize {
         _ => saturate((stored & 0xfffc | (stored & 3) << 16).into()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const BLOCK: usize = 4096;
+
+    /// A block with these entries, of which the last reaches to its end.
+    fn block(entries: &[(u32, Vec<u8>, usize)], have_types: bool) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut last = 0;
+        for (inode, name, unused) in entries {
+            last = bytes.len();
+            let length = (FIXED_BYTES + name.len() + unused).next_multiple_of(4);
+            bytes.extend(inode.to_le_bytes());
+            bytes.extend((length as u16).to_le_bytes());
+            bytes.push(name.len() as u8);
+            bytes.push(u8::from(have_types));
+            bytes.extend(name);
+            bytes.resize(last + length, 0xee);
+        }
+        let rest = (BLOCK - last) as u16;
+        bytes[last + 4..last + 6].copy_from_slice(&rest.to_le_bytes());
+        bytes.resize(BLOCK, 0xee);
+        bytes
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_in_use_is_found(
+            entries in proptest::collection::vec(
+                (0..5u32, proptest::collection::vec(1..=255u8, 1..60), 0..9usize),
+                1..40,
+            ),
+            have_types: bool,
+        ) {
+            let mut found = Vec::new();
+            names(&block(&entries, have_types), have_types, 2, &mut found).unwrap();
+            let used = entries.into_iter().filter(|(inode, ..)| *inode != 0);
+            let expected: Vec<_> = used.map(|(inode, bytes, _)| Name { bytes, inode }).collect();
+            prop_assert_eq!(found, expected);
+        }
+
+        #[test]
+        fn nothing_makes_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _names_or_error = names(&bytes, true, 2, &mut Vec::new());
+        }
+    }
+
+    #[test]
+    fn an_entry_that_does_not_go_on_is_an_error() {
+        for length in [0u16, 4, 9, 0xffff] {
+            let mut bytes = block(&[(11, b"name".to_vec(), 0)], true);
+            bytes[4..6].copy_from_slice(&length.to_le_bytes());
+            let outcome = names(&bytes, true, 2, &mut Vec::new());
+            assert!(outcome.is_err(), "{length}");
+        }
+    }
+}

@@ -166,7 +166,7 @@ impl Inode {
         })
     }
 
-    /// Whether names or data are encrypted; they are then told as they are stored.
+    /// Whether its data, or the names in it, are encrypted.
     #[must_use]
     pub fn is_encrypted(&self) -> bool {
         self.flags & FLAG_ENCRYPTED != 0

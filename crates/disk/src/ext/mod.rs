@@ -20,7 +20,7 @@
 //!
 //! A file system that was in use when its disk was copied is read as the kernel would have it after
 //! mounting: its journal is replayed in memory. Sums of metadata are not checked: a wrong one must
-//! not hide a file. Encrypted names and data are told as they are stored.
+//! not hide a file. Encrypted data are told as they are stored, and encrypted names in hexadecimal.
 
 mod attributes;
 mod device;

@@ -20,7 +20,8 @@ const SLACK_BYTES: u64 = 64 << 10;
 /// A path, and what it leads to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// The path from the root, which itself is `/`. Any bytes but a slash can be in a name.
+    /// The path from the root, which itself is `/`. Any bytes but a slash can be in a name; a name
+    /// that is encrypted is told by its bytes in hexadecimal.
     pub path: Vec<u8>,
     /// What it leads to.
     pub inode: Inode,
@@ -34,6 +35,8 @@ pub struct Walk<'a> {
     /// The names of the directory that is being told of, with its path.
     names: std::vec::IntoIter<Name>,
     path: Arc<[u8]>,
+    /// Whether these names are encrypted.
+    encrypted: bool,
     entered: BTreeSet<u32>,
     /// How many entries may come.
     left: u64,
@@ -58,6 +61,7 @@ impl<'a> Walk<'a> {
             waiting: Vec::new(),
             names: Vec::new().into_iter(),
             path: Arc::from([]),
+            encrypted: false,
             entered: BTreeSet::new(),
             left: MAX_ENTRIES,
             budget: ext.device.source.size_bytes().saturating_add(SLACK_BYTES),
@@ -86,6 +90,7 @@ impl<'a> Walk<'a> {
             name => Arc::from([&directory.above, b"/".as_slice(), name].concat()),
         };
         let inode = self.ext.inode(directory.inode)?;
+        self.encrypted = inode.is_encrypted();
         let names = self.ext.names_within(&inode, &mut self.budget)?;
         self.names = names.into_iter();
         Ok(())
@@ -112,7 +117,15 @@ impl<'a> Walk<'a> {
         Some(self.entry(name))
     }
 
-    fn entry(&mut self, name: Name) -> Result<Entry, ExtError> {
+    fn entry(&mut self, mut name: Name) -> Result<Entry, ExtError> {
+        if self.encrypted {
+            // Any byte can be in it; what stands for it must be the same each time, and no more.
+            name.bytes = name
+                .bytes
+                .iter()
+                .flat_map(|byte| hexadecimal(*byte))
+                .collect();
+        }
         let length = self.path.len().saturating_add(name.bytes.len());
         if length >= MAX_PATH_BYTES {
             return Err(ExtError::Inode {
@@ -137,6 +150,15 @@ impl<'a> Walk<'a> {
         }
         Ok(Entry { path, inode })
     }
+}
+
+/// A byte as two digits.
+fn hexadecimal(byte: u8) -> [u8; 2] {
+    let digit = |value: u8| match value {
+        0..=9 => b'0'.saturating_add(value),
+        _ => b'a'.saturating_add(value.saturating_sub(10)),
+    };
+    [digit(byte >> 4), digit(byte & 0xf)]
 }
 
 impl Iterator for Walk<'_> {
