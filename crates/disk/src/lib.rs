@@ -7,6 +7,7 @@
 //! | [`ext`] | ext2, ext3 and ext4: files, their data and attributes, what each block is |
 //! | [`format`](mod@format) | [`Format`]: which format an image has, without asking the guest |
 //! | [`qcow2`] | qcow2 images: the disk, its snapshots, its bitmaps, its map |
+//! | [`lvm`] | linear volumes of LVM2, over several disks |
 //! | [`partition`] | partition tables: MBR and GPT |
 //!
 //! Everything that is read here was written by others: no parser panics, follows a name, or takes
@@ -30,6 +31,7 @@ mod bytes;
 mod cache;
 pub mod ext;
 pub mod format;
+pub mod lvm;
 pub mod partition;
 pub mod qcow2;
 pub mod read_at;
