@@ -84,6 +84,84 @@ fn places(image: &[u8]) -> Vec<(usize, usize)> {
     places
 }
 
+/// An image of ext2 whose structures can be pointed elsewhere.
+struct Forged(Vec<u8>);
+
+impl Forged {
+    fn word(&self, at: usize) -> usize {
+        u32::from_le_bytes(self.0[at..at + 4].try_into().unwrap()) as usize
+    }
+
+    fn put(&mut self, at: usize, word: usize) {
+        self.0[at..at + 4].copy_from_slice(&(word as u32).to_le_bytes());
+    }
+
+    /// Where an inode lies. The image has one group.
+    fn inode(&self, number: u32) -> usize {
+        let bytes = usize::from(self.0[1024 + 88]) | usize::from(self.0[1024 + 89]) << 8;
+        self.word(2048 + 8) * 1024 + (number as usize - 1) * bytes
+    }
+
+    /// Where an inode's pointers are kept.
+    fn point(&mut self, number: u32, pointers: &[(usize, usize)]) {
+        let at = self.inode(number) + 40;
+        self.0[at..at + 60].fill(0);
+        for (index, block) in pointers {
+            self.put(at + 4 * index, *block);
+        }
+        // As large as can be.
+        self.put(self.inode(number) + 4, 0xffff_fc00);
+    }
+
+    /// A new block that is full of one pointer.
+    fn list(&mut self, block: usize) -> usize {
+        let new = self.0.len() / 1024;
+        for _ in 0..256 {
+            self.0.extend((block as u32).to_le_bytes());
+        }
+        self.put(1024 + 4, new + 1);
+        new
+    }
+}
+
+/// Small images that claim to be very large.
+fn read_bombs(sound: &[u8]) {
+    let ext = Ext::open(Arc::new(sound.to_vec())).unwrap();
+    let file = ext.find(b"/below/large").unwrap().number;
+    let directory = ext.find(b"/below").unwrap();
+    let names = ext.map(&directory).unwrap().extents[0].physical as usize;
+    let forge = || Forged(sound.to_vec());
+
+    // Lists of lists of empty lists: 64 million blocks, none of which is there.
+    let mut empty = forge();
+    let list = empty.list(0);
+    let list = empty.list(list);
+    let list = empty.list(list);
+    empty.point(file, &[(14, list)]);
+    // A list that contains itself.
+    let mut own = forge();
+    let itself = own.0.len() / 1024;
+    let list = own.list(itself);
+    own.point(file, &[(12, list), (13, list), (14, list)]);
+    // A directory of the same block again and again, one with names and one without.
+    let mut again = forge();
+    let list = again.list(names);
+    let list = again.list(list);
+    again.point(directory.number, &[(13, list)]);
+    let mut nameless = forge();
+    let list = nameless.list(itself);
+    nameless.0[itself * 1024..].fill(0);
+    nameless.0[itself * 1024 + 5] = 4;
+    let list = nameless.list(list);
+    nameless.point(directory.number, &[(13, list)]);
+
+    let bombs = [(empty, false), (own, true), (again, true), (nameless, true)];
+    for (number, (bomb, must_fail)) in (0..).zip(bombs) {
+        let outcome = timed(number, || read_all(bomb.0));
+        assert!(outcome.is_err() || !must_fail, "bomb {number}");
+    }
+}
+
 fn read_all(bytes: Vec<u8>) -> Result<(), ExtError> {
     let ext = Ext::open(Arc::new(bytes))?;
     let mut outcome = Ok(());
@@ -142,6 +220,7 @@ fn in_a_small_process() {
     for (index, image) in corpus.iter().enumerate() {
         read_all(image.clone()).unwrap_or_else(|error| panic!("{index}: {error}"));
     }
+    read_bombs(&corpus[0]);
     let mut valid = 0;
     let mut kinds = BTreeSet::new();
     for number in 0..IMAGES {
