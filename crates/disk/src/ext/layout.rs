@@ -46,7 +46,8 @@ pub enum Class {
     Attributes,
     /// Not in use.
     Free,
-    /// In use by its bitmap, but nothing that was read points to it.
+    /// In use by its bitmap, but nothing that was read points to it. Where blocks are given out in
+    /// clusters, the blocks of one that its file does not use are told so too.
     Unowned,
     /// Past the last block.
     Outside,
