@@ -15,6 +15,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 pub mod ext;
+pub mod qcow2;
 pub mod small;
 
 /// Tools for disks are where a user who is not root does not look.
