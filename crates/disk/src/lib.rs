@@ -17,6 +17,30 @@
 //! It does not write, does not open anything, and does not guess: where bytes cannot be told for
 //! certain there is an error.
 
+//! From an image to a file in it:
+//!
+//! ```
+//! use disk::ext::Ext;
+//! use disk::partition::{Sector, partitions};
+//! use disk::qcow2::{Header, Parts, Qcow2};
+//! use disk::Source;
+//! use std::sync::Arc;
+//!
+//! fn passwords(file: Source) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
+//!     let header = Header::read(&*file)?;
+//!     // header.backing and header.data_file name what Parts has to bring.
+//!     let disk: Source = Arc::new(Qcow2::open(file, header, Parts::default())?);
+//!     let table = partitions(&*disk, Sector::Bytes512)?;
+//!     let first = table.partitions.first().ok_or("no partition")?;
+//!     let ext = Ext::open(Arc::new(first.open(&disk)?))?;
+//!     let inode = ext.find(b"/etc/passwd")?;
+//!     Ok(ext.open_file(&inode)?.read_all(1 << 20)?)
+//! }
+//!
+//! let empty: Source = Arc::new(vec![0; 4096]);
+//! assert!(passwords(empty).unwrap_err().to_string().starts_with("not a qcow2 image"));
+//! ```
+
 #![forbid(unsafe_code)]
 #![cfg_attr(
     not(test),
@@ -38,4 +62,4 @@ pub mod read_at;
 
 pub use bytes::Short;
 pub use format::{Format, FormatError, Probing};
-pub use read_at::{Content, ReadAt, ReadError, Source, Stretch, Window};
+pub use read_at::{Absent, Content, ReadAt, ReadError, Source, Stretch, Window};

@@ -17,6 +17,12 @@ pub enum ReadError {
         /// Where the source ends.
         size_bytes: u64,
     },
+    /// The bytes lie on a disk that is not at hand.
+    #[error("byte {offset} lies on a disk below that was not given")]
+    Absent {
+        /// Where the reading was to start.
+        offset: u64,
+    },
     /// The system could not read what lies behind the source.
     #[error("cannot read at byte {offset}")]
     Io {
@@ -134,6 +140,26 @@ impl<T: ReadAt + ?Sized> ReadAt for Arc<T> {
 
     fn depth(&self) -> u32 {
         (**self).depth()
+    }
+}
+
+/// Stands for a disk below that is not at hand, where only what lies above it is of interest: its
+/// map, its bitmaps, what it holds itself. Whoever reads through to it gets an error, not zeros.
+#[derive(Clone, Copy, Debug)]
+pub struct Absent;
+
+impl ReadAt for Absent {
+    /// It has no end, so that nothing is taken for zeros that come after it.
+    fn size_bytes(&self) -> u64 {
+        u64::MAX
+    }
+
+    fn read_exact_at(&self, offset: u64, _buffer: &mut [u8]) -> Result<(), ReadError> {
+        Err(ReadError::Absent { offset })
+    }
+
+    fn stretch_at(&self, offset: u64) -> Result<Stretch, ReadError> {
+        Err(ReadError::Absent { offset })
     }
 }
 

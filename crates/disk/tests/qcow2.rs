@@ -10,7 +10,7 @@ mod common;
 use common::qcow2::{Place, check_reading, write_text};
 use common::{FileSource, assert_same, read_all, run};
 use disk::qcow2::{Backing, Compression, Header, MapKind, Parts, Qcow2, Qcow2Error};
-use disk::{Content, ReadAt, Source};
+use disk::{Absent, Content, ReadAt, Source};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -212,6 +212,33 @@ fn a_chain_has_an_end() {
         ninth.to_string().contains("more than the limit of 8"),
         "{ninth}"
     );
+}
+
+#[test]
+fn what_lies_below_is_not_made_up() {
+    let place = Place::new(11);
+    place.create("base", "cluster_size=4096", 16_384);
+    place.write("base", &["write -q -P 3 0 16k".to_owned()]);
+    let options = "cluster_size=4096,backing_file=base,backing_fmt=qcow2";
+    place.create("top", options, 16_384);
+    place.write("top", &["write -q -P 5 4k 4k".to_owned()]);
+    let parts = Parts {
+        backing: Some(Arc::new(Absent)),
+        data_file: None,
+    };
+    let image = place.open("top", parts);
+    let mut buffer = vec![0; 4096];
+    image.read_exact_at(4096, &mut buffer).unwrap();
+    assert_eq!(buffer, [5; 4096]);
+    for offset in [0, 8192] {
+        assert!(image.read_exact_at(offset, &mut buffer).is_err());
+        assert!(image.stretch_at(offset).is_err());
+    }
+    let own: Vec<_> = image
+        .map(0..u64::MAX)
+        .map(|extent| extent.unwrap().bytes)
+        .collect();
+    assert_eq!(own, [4096, 4096, 8192]);
 }
 
 #[test]
