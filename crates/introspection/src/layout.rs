@@ -64,6 +64,18 @@ pub(crate) struct FileLayout {
     pub(crate) i_dentry: u64,
 }
 
+/// `mount`, and where a `file` names its own.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct MountLayout {
+    /// In `file`: a pointer to the `vfsmount` inside a `mount`.
+    pub(crate) of_file: u64,
+    /// The `vfsmount` in `mount`.
+    pub(crate) public: u64,
+    pub(crate) parent: u64,
+    pub(crate) mountpoint: u64,
+    pub(crate) root: u64,
+}
+
 /// `page`, `slab` and `kmem_cache`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PageLayout {
@@ -104,6 +116,7 @@ pub(crate) struct Layouts {
     pub(crate) mapping: Result<MappingLayout, BtfError>,
     pub(crate) maple: Result<MapleLayout, BtfError>,
     pub(crate) file: Result<FileLayout, BtfError>,
+    pub(crate) mount: Result<MountLayout, BtfError>,
     pub(crate) page: Result<PageLayout, BtfError>,
     pub(crate) area: Result<AreaLayout, BtfError>,
 }
@@ -115,6 +128,7 @@ impl Layouts {
             mapping: MappingLayout::of(btf),
             maple: MapleLayout::of(btf),
             file: FileLayout::of(btf),
+            mount: MountLayout::of(btf),
             page: PageLayout::of(btf),
             area: AreaLayout::of(btf),
         }
@@ -186,6 +200,19 @@ impl FileLayout {
             host: btf.offset_of("address_space", "host")?,
             i_ino: btf.offset_of("inode", "i_ino")?,
             i_dentry: btf.offset_of("inode", "i_dentry")?,
+        })
+    }
+}
+
+impl MountLayout {
+    fn of(btf: &Btf) -> Result<Self, BtfError> {
+        let mount = |member| btf.offset_of("mount", member);
+        Ok(Self {
+            of_file: btf.offset_of("file", "f_path.mnt")?,
+            public: mount("mnt")?,
+            parent: mount("mnt_parent")?,
+            mountpoint: mount("mnt_mountpoint")?,
+            root: mount("mnt.mnt_root")?,
         })
     }
 }

@@ -44,7 +44,7 @@ pub struct Mapping {
     pub permissions: String,
     /// Bytes into the file, where there is one.
     pub offset: u64,
-    /// The file's path on its file system, or `[heap]`, `[stack]`, `[vdso]`, `[anonymous]`.
+    /// The file's path, through the mounts above it, or `[heap]`, `[stack]`, `[vdso]`, `[anonymous]`.
     pub name: String,
 }
 

@@ -290,12 +290,13 @@ fn injections(run: &Run) -> String {
     section.text()
 }
 
-/// What the comparison found in the word that a fault was put into.
+/// What the comparison found in the word that a fault was put into. Two replicas that differ share
+/// one deviation, which names neither.
 fn seen<'a>(run: &'a Run, injection: &InjectionRecord) -> Option<&'a Difference> {
     let word = GuestPhysicalAddress(injection.address?.0 & !7);
     run.deviations
         .iter()
-        .filter(|deviation| deviation.replica == Some(injection.replica))
+        .filter(|deviation| deviation.replica.is_none_or(|one| one == injection.replica))
         .flat_map(|deviation| &deviation.differences)
         .find(|difference| difference.locus == Locus::Address(word))
 }

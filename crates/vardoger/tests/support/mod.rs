@@ -19,6 +19,7 @@
 
 pub mod images;
 pub mod process;
+pub mod program;
 pub mod schema;
 
 use process::{Ended, Running};
