@@ -40,7 +40,7 @@ pub use message::{
 };
 pub use program::{ExitStatus, InputFile, ProgramEnd, ProgramJob, StreamEnd};
 pub use reader::{LineReader, Loss};
-pub use text::{MAX_LINE_BYTES, safe_name, sanitise};
+pub use text::{MAX_LINE_BYTES, is_hidden, safe_name, sanitise};
 
 use serde::{Deserialize, Serialize};
 

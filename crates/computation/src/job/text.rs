@@ -18,7 +18,7 @@ pub fn sanitise(bytes: &[u8]) -> String {
     let mut clean = String::with_capacity(text.len());
     for character in text.chars() {
         let shown = if character == '\t' { ' ' } else { character };
-        if shown.is_control() || is_deceptive(shown) {
+        if shown.is_control() || is_hidden(shown) {
             continue;
         }
         if clean.len() + shown.len_utf8() > MAX_TEXT_BYTES {
@@ -29,15 +29,29 @@ pub fn sanitise(bytes: &[u8]) -> String {
     clean
 }
 
-/// Line and paragraph separators, marks and overrides of writing direction, and what has no width.
-const fn is_deceptive(character: char) -> bool {
+/// Whether a character shows nothing of itself, or changes how others are shown: line and paragraph
+/// separators, marks and overrides of writing direction, fillers, variations, tags, and what has no
+/// width. Control characters are told by [`char::is_control`].
+#[must_use]
+pub const fn is_hidden(character: char) -> bool {
     matches!(
         character,
-        '\u{200b}'..='\u{200f}'
+        '\u{ad}'
+            | '\u{34f}'
+            | '\u{61c}'
+            | '\u{115f}'..='\u{1160}'
+            | '\u{17b4}'..='\u{17b5}'
+            | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}'
             | '\u{2028}'..='\u{202e}'
             | '\u{2060}'..='\u{206f}'
+            | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}'
             | '\u{feff}'
-            | '\u{e0000}'..='\u{e007f}'
+            | '\u{ffa0}'
+            | '\u{fff0}'..='\u{fffb}'
+            | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{e0fff}'
     )
 }
 
@@ -69,6 +83,7 @@ mod tests {
     fn control_and_deceptive_characters_go() {
         assert_eq!(sanitise(b"a\x1b[31mb\x07\r\n\tc\x7f"), "a[31mb c");
         assert_eq!(sanitise("x\u{9b}2Jy\u{202e}z\u{200b}".as_bytes()), "x2Jyz");
+        assert_eq!(sanitise("x\u{61c}\u{ad}y\u{e0100}".as_bytes()), "xy");
         assert_eq!(sanitise(b"ok \xff\xfe"), "ok \u{fffd}\u{fffd}");
     }
 

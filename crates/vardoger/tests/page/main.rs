@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper of a test may panic")]
 
 mod browser;
+mod hostile;
 #[path = "../support/mod.rs"]
 mod support;
 mod synthetic;
@@ -37,6 +38,10 @@ const NARROW: View = View {
     height: 740,
     ..LIGHT
 };
+
+/// How many elements there are that none of ours is.
+const STRANGE: &str = "document.querySelectorAll('script, img, iframe, object, embed, link, a, \
+    form, [onerror], [onload], svg:not(.grid):not(.key)').length";
 
 /// The program that checks accessibility, fetched once.
 fn axe() -> &'static str {
@@ -210,9 +215,7 @@ fn what_a_guest_writes_stays_text() {
     let page = show(&world, &run);
     let mut browser = Browser::start();
     check(&mut browser, &page, "hostile");
-    let strange = "document.querySelectorAll('script, img, iframe, object, embed, link, a, form, \
-                   [onerror], [onload], svg:not(.grid):not(.key)').length";
-    assert_eq!(browser.value(strange), 0);
+    assert_eq!(browser.value(STRANGE), 0);
     assert_eq!(browser.value("window.alerted"), 0);
     let text = browser.value("document.documentElement.innerText");
     let text = text.as_str().unwrap();

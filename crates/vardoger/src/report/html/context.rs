@@ -2,9 +2,10 @@
 //! replicas, what was looked at and what was not, and where all of it comes from.
 
 use super::matrix::ended;
+use super::memory::SHOWN_OWNER;
 use super::text::Inert;
 use crate::report::hint::two_digits;
-use crate::report::{bytes, count, injected, outcome};
+use crate::report::{bytes, count, injected, outcome, section::owner, seen};
 use control::excerpt::Excerpts;
 use maud::{Markup, html};
 use model::{Fate, Finding, Hint, InjectionRecord, ProgramProvenance, ReplicaRecord, Run};
@@ -112,14 +113,15 @@ pub(super) fn injections(run: &Run) -> Markup {
     html! {
         @if !run.injections.is_empty() {
             (super::card("Injected faults", "Ordered as a check of the detector.", &html! {
-                ul.plain { @for one in run.injections.iter().take(MAX_INJECTIONS) { (injection(one)) } }
+                ul.plain { @for one in run.injections.iter().take(MAX_INJECTIONS) { (injection(run, one)) } }
                 (super::more(run.injections.len().saturating_sub(MAX_INJECTIONS) as u64, "faults"))
             }))
         }
     }
 }
 
-fn injection(record: &InjectionRecord) -> Markup {
+fn injection(run: &Run, record: &InjectionRecord) -> Markup {
+    let owner = seen(run, record).and_then(owner);
     html! {
         li {
             @match record.fate {
@@ -127,6 +129,7 @@ fn injection(record: &InjectionRecord) -> Markup {
                 Fate::Masked => span.badge.calm { "masked" },
             }
             " " (Inert::up_to(&injected(record), SENTENCE))
+            @if let Some(owner) = owner { "; belongs to " (Inert::up_to(&owner, SHOWN_OWNER)) }
         }
     }
 }

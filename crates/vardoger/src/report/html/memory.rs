@@ -1,7 +1,7 @@
 //! Memory byte by byte, expected beside found, and the list of all kinds of differences.
 
 use super::text::{Inert, figure};
-use crate::report::count;
+use crate::report::{count, section::owner};
 use control::excerpt::{Excerpt, Excerpts, HexLine, LINE_BYTES, PageExcerpt};
 use maud::{Markup, html};
 use model::{Deviation, Difference, PageNumber, Run};
@@ -17,6 +17,9 @@ const MAX_DIFFERENCES_OF_ALL: usize = 384;
 
 /// Bits of one line that are named.
 const MAX_BITS_NAMED: usize = 4;
+
+/// Characters that are shown of whom an address belongs to: a path, a process, its addresses.
+pub(super) const SHOWN_OWNER: usize = 160;
 
 /// Pages that are open when the page is opened; the others are unfolded by a click.
 const OPEN_PAGES: usize = 2;
@@ -173,7 +176,7 @@ fn list(deviation: &Deviation, room: usize) -> Markup {
     let table = html! {
         table {
             caption.unseen { (name) }
-            thead { tr { @for head in ["part", "where", "expected", "found", "bits", "symbol"] { th scope="col" { (head) } } } }
+            thead { tr { @for head in ["part", "where", "expected", "found", "bits", "belongs to"] { th scope="col" { (head) } } } }
             tbody { @for one in deviation.differences.iter().take(shown) { (difference(one)) } }
         }
     };
@@ -197,7 +200,10 @@ fn difference(one: &Difference) -> Markup {
             td { code { (Inert::up_to(one.expected.as_deref().unwrap_or("no majority"), 128)) } }
             td { code { (Inert::up_to(&one.found, 128)) } }
             td.bits { (list_of_bits(&one.flipped_bits)) }
-            td { @if let Some(symbol) = &one.symbol { code { (Inert::up_to(symbol, 96)) } } }
+            td {
+                @if let Some(symbol) = &one.symbol { code { (Inert::up_to(symbol, 96)) } " " }
+                @if let Some(owner) = owner(one) { (Inert::up_to(&owner, SHOWN_OWNER)) }
+            }
         }
     }
 }

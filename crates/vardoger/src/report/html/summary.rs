@@ -1,7 +1,8 @@
 //! The top: what the run says, who deviates, and the figures that matter, in one glance.
 
+use super::memory::SHOWN_OWNER;
 use super::text::{Inert, figure};
-use crate::report::{bytes, count, extent, number::score};
+use crate::report::{bytes, count, extent, number::score, section::owner};
 use maud::{Markup, html};
 use model::{Deviation, Difference, ReplicaRecord, Run, Severity, Verdict};
 
@@ -100,6 +101,7 @@ fn first_difference(first: &Difference) -> Markup {
         span.note {
             "first: " (first.part) " " code { (Inert::up_to(&first.locus.to_string(), 64)) }
             @if let Some(symbol) = &first.symbol { " " (Inert::up_to(symbol, 96)) }
+            @if let Some(owner) = owner(first) { ", " (Inert::up_to(&owner, SHOWN_OWNER)) }
             ", expected " code { (Inert::up_to(first.expected.as_deref().unwrap_or("no majority"), 48)) }
             ", found " code { (Inert::up_to(&first.found, 48)) }
             (super::memory::bits(first))

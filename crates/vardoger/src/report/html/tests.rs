@@ -4,10 +4,10 @@ use super::*;
 use control::excerpt::{Excerpt, Held, HexLine, LogExcerpt, LogLine, PageExcerpt, PageTally};
 use control::excerpt::{MAX_EXCERPTS, MemoryExcerpt, RegisterPair};
 use model::{
-    ContentProvenance, Deviation, Difference, Elapsed, Engine, Fate, FindingId, FindingKind,
-    GuestPhysicalAddress, Hint, InjectionRecord, InstructionCount, Level, Locus, MetricSample,
-    NodeRef, Outcome, PageNumber, Part, Placement, ProgramProvenance, Provenance, ReplicaIndex,
-    ReplicaRecord, RunId, Severity, Timestamp, Verdict,
+    ContentProvenance, Deviation, Difference, Elapsed, Engine, Explanation, Fate, FindingId,
+    FindingKind, GuestPhysicalAddress, Hint, InjectionRecord, InstructionCount, Level, Locus,
+    MetricSample, NodeRef, Outcome, OwnerKind, PageNumber, Part, Placement, ProgramProvenance,
+    Provenance, ReplicaIndex, ReplicaRecord, RunId, Severity, Timestamp, Verdict,
 };
 
 /// The worst that a list can be filled with: every character is escaped, or hidden.
@@ -55,7 +55,7 @@ fn deviation(index: u32) -> Deviation {
         found: text.clone(),
         flipped_bits: (0..64).collect(),
         symbol: Some(text.clone()),
-        explanation: None,
+        explanation: Some(Box::new(Explanation::new(OwnerKind::Process, text.clone()))),
     };
     Deviation {
         replica: Some(ReplicaIndex(index)),
