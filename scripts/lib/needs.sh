@@ -100,6 +100,11 @@ has_image_tools() {
     has_programs qemu-img qemu-io sfdisk sgdisk mke2fs debugfs dumpe2fs
 }
 
+# A static busybox is a program of the kind that users bring.
+has_busybox() {
+    "$repository/scripts/lib/busybox" >/dev/null 2>&1
+}
+
 # os_release KEY: a value out of /etc/os-release; empty if there is none.
 os_release() {
     sed -n "s/^$1=\"\?\([^\"]*\)\"\?\$/\1/p" /etc/os-release 2>/dev/null || true

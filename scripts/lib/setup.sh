@@ -7,8 +7,9 @@
 #                          └────► install packages ──► unpack kernel ──► look again
 #
 # Invariants: nothing that is installed is removed or upgraded, QEMU's own
-# packages aside; nothing is written under /etc/apt; the guest's kernel is
-# unpacked, never installed; with nothing missing, nothing is fetched.
+# packages aside; nothing is written under /etc/apt; the guest's kernel and the
+# tests' busybox are unpacked, never installed (a busybox that is not static
+# could not stay beside it); with nothing missing, nothing is fetched.
 # Deliberately absent: installing on anything but Debian, and sudo.
 #
 # The script that sources this sets $repository and calls
@@ -37,6 +38,7 @@ declare -A needs_label=(
     [kernel]='Linux kernel for the guests'
     [browser]='Chromium, for the tests of the report'
     [images]='tools that make disks, for the tests (of qemu-utils, fdisk, gdisk, e2fsprogs)'
+    [busybox]='busybox, static, for the tests of programs'
     [npm]='npm, which fetches axe-core for the tests of the report'
 )
 
@@ -97,6 +99,7 @@ look_around() {
         has_browser || missing+=(browser)
         has_npm || missing+=(npm)
         has_image_tools || missing+=(images)
+        has_busybox || missing+=(busybox)
     fi
 }
 
@@ -223,6 +226,10 @@ show_remedy() {
         say "  the kernel needs no root: this script fetches $kernel_metapackage" \
             "  and unpacks it to $(kernel_file)"
     fi
+    if is_missing busybox; then
+        say '  busybox needs no root: this script fetches busybox-static' \
+            "  and unpacks it to $("$repository/scripts/lib/busybox" --where)"
+    fi
     if ((${#packages[@]} > 0)); then
         say '  as root, this script does all of that itself and leaves /etc/apt as it is'
     fi
@@ -256,11 +263,13 @@ install_missing() {
     require_new_enough
     ((${#packages[@]} == 0)) || plan_packages
     ! is_missing kernel || plan_kernel
+    ! is_missing busybox || plan_busybox
     if [[ $1 == ask ]] && on_terminal; then
         agreed 'Go on?' || fail 'stopped before anything was changed'
     fi
     ((${#packages[@]} == 0)) || install_packages
     ! is_missing kernel || unpack_kernel
+    ! is_missing busybox || unpack_busybox
 }
 
 # require_new_enough: ends if the archive's QEMU or Rust is too old as well.
@@ -315,6 +324,14 @@ plan_kernel() {
     say "  $kernel_package $(apt_candidate "$kernel_package")" "  to $(kernel_file)"
 }
 
+plan_busybox() {
+    local version
+    version=$(apt_candidate busybox-static)
+    [[ -n $version ]] || fail_apt 'apt has no package busybox-static'
+    heading 'To be unpacked, not installed'
+    say "  busybox-static $version" "  to $("$repository/scripts/lib/busybox" --where)"
+}
+
 install_packages() {
     heading 'Installing'
     say 'this can take a minute …'
@@ -345,6 +362,20 @@ unpack_kernel() {
         >"$kernel_unpacked/release"
     mv "$kernel_unpacked/release" "$directory/release"
     mv "$kernel" "$(kernel_file)"
+}
+
+# unpack_busybox: the same for the tests' busybox; the program comes last, whole.
+unpack_busybox() {
+    local program unpacked="$apt_view/download/busybox"
+    program=$("$repository/scripts/lib/busybox" --where)
+    mkdir -p "$(dirname "$program")" "$unpacked"
+    say 'fetching busybox-static …'
+    (cd "$apt_view/download" && apt_get -qq download busybox-static) \
+        || fail 'cannot fetch busybox-static'
+    dpkg-deb --extract "$apt_view"/download/busybox-static_*.deb "$unpacked" \
+        || fail "cannot unpack busybox-static into $unpacked"
+    cp "$(find "$unpacked" -path '*bin/busybox' -type f)" "$program.new"
+    mv "$program.new" "$program"
 }
 
 # fail_still_missing: something older stands before what was installed.

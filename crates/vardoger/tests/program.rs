@@ -7,6 +7,7 @@ mod support;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use support::process::{Ended, Running};
 use support::program::{compile, state};
 use support::{World, schema};
@@ -162,6 +163,73 @@ fn a_program_that_never_ends_is_hung() {
     let run = order(&world, "--timeout 2s", &["spin"]).expect(6).data();
     assert_eq!(run["replicas"][0]["outcome"], "hung");
     assert_eq!(run["replicas"][0]["exit_status"], Value::Null);
+}
+
+/// Pipes, processes in the background, signals, files, links, arithmetic, and several programs in
+/// one: nothing that depends on the machine.
+const SCRIPT: &str = r#"
+    seq 1 20000 | sort -rn | awk '{ sum += $1 * NR } END { print "sum", sum }'
+    mkdir -p made/deep; echo one > made/deep/file; ln -s deep/file made/link; cat made/link
+    (echo from a child; exit 3); echo "it ended with $?"
+    sh -c 'kill -TERM $$'; echo "and it with $?"
+    for job in a b c; do (sleep 1; echo "job $job" > "job-$job") & done; wait; cat job-*
+    mkfifo pipe; (tr a-z A-Z < pipe > upper) & echo through a pipe > pipe; wait; cat upper; rm pipe
+    dd if=/dev/zero bs=4096 count=700 2>/dev/null | gzip -9 | gunzip | sha256sum
+    sed 's/o/0/' made/deep/file | tee seen; tar -c made | tar -t | sort
+    x=7; while [ $x -gt 1 ]; do x=$((x / 2)); done; echo "x $x"
+    echo to stderr >&2
+    exit 42
+"#;
+
+/// The busybox of this machine.
+fn busybox() -> String {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/lib/busybox");
+    let found = Command::new(script).output().unwrap();
+    let said = String::from_utf8_lossy(&found.stderr).into_owned();
+    assert!(found.status.success(), "{said}");
+    String::from_utf8(found.stdout).unwrap().trim().to_owned()
+}
+
+#[test]
+fn busybox_does_in_a_machine_what_it_does_here() {
+    let world = World::new();
+    let (busybox, here) = (busybox(), world.path("here"));
+    fs::create_dir(&here).unwrap();
+    let said_here = Command::new(&busybox)
+        .args(["sh", "-c", SCRIPT])
+        .env_clear()
+        .env("PATH", "/nowhere")
+        .current_dir(&here)
+        .output()
+        .unwrap();
+    assert_eq!(said_here.status.code(), Some(42));
+    let mut order = world.command("run start -n 5 --jobs 2 --keep all --json --program");
+    order.args([&busybox, "--", "sh", "-c", SCRIPT]);
+    let run = Running::start(&mut order).wait().expect(0).data();
+    assert_eq!(run["verdict"], "pass");
+    assert_eq!(run["deviations"].as_array().unwrap().len(), 0);
+    assert!(run["coverage"]["bytes_compared"].as_u64().unwrap() > 0);
+    check_status(&run, "42");
+    let (log, files) = state(&world, &run);
+    let said = |stream: &str| -> Vec<&str> {
+        let lines = log.lines();
+        lines.filter_map(|line| line.strip_prefix(stream)).collect()
+    };
+    let stdout = String::from_utf8(said_here.stdout).unwrap();
+    let stderr = String::from_utf8(said_here.stderr).unwrap();
+    assert_eq!(said("stdout: "), stdout.lines().collect::<Vec<_>>());
+    assert_eq!(said("stderr: "), stderr.lines().collect::<Vec<_>>());
+    for name in ["job-a", "job-b", "job-c", "upper", "seen"] {
+        let content = fs::read(here.join(name)).unwrap();
+        assert!(
+            files.contains(&(name.to_owned(), content)),
+            "{name}: {files:?}"
+        );
+    }
+    assert_eq!(files.len(), 7, "{files:?}");
+    let shown = world.run("run show").expect(0).stdout;
+    assert!(shown.contains("exit status 42"), "{shown}");
+    world.assert_clean();
 }
 
 #[test]
