@@ -350,7 +350,7 @@ static CATALOGUE: [Descriptor; 10] = [
     Descriptor {
         name: zstd::NAME,
         version: zstd::VERSION,
-        title: "Zstandard round trips of 64 KiB, the compressed bytes hashed too",
+        title: "Zstandard round trips through an archive of 32 texts, the compressed bytes hashed too",
         sensitivity: Sensitivity::Medium,
         targets: &[Target::CpuInteger],
         units: &["branches", "bit shifts", "table look-ups", "load/store"],

@@ -1,16 +1,25 @@
-//! `zstd`: Zstandard round trips, the compressed bytes being a result too.
+//! `zstd`: Zstandard round trips through an archive, the compressed bytes being a result too.
 //!
 //! ```text
-//! step:  packed   = compress( text )                   64 KiB, level 3
-//!        unpacked = decompress( packed )               differs from text: a mismatch, counted
-//!        running  = SHA-256( running ‖ packed ‖ mismatches )
-//!        text     = unpacked, edited as keystream( running ) says
+//! archive:  32 slots, each a text of 64 KiB and what it was packed to when its turn was last
+//!
+//! step, on the slots in turn:
+//!   unpacked = decompress( packed )               differs from text: a mismatch, counted
+//!   text     = unpacked, edited as keystream( running ) says
+//!   packed   = compress( text )                   level 3
+//!   running  = SHA-256( running ‖ packed ‖ mismatches )
+//!
+//! digest:   running, all texts and all that they are packed to
 //! ```
 //!
-//! An edit writes a few random words and copies stretches from one place to another, so that the
-//! text stays half compressible however long the chain is. A wrong bit in the text lives on. One in
-//! the compressor's tables often only chooses another match: the packed bytes then differ, and not
-//! what they unpack to. One in a table that is filled anew for each text is lost: hence medium.
+//! A text and its packed form wait a whole turn for each other. A bit that goes wrong in either
+//! meanwhile is a mismatch in their next turn, or stands in the digest. So all of the archive, some
+//! three megabytes, is alive whenever a step ends; a chain with one text has little that is.
+//!
+//! An edit writes a few random words and copies stretches from one place to another, so that a text
+//! stays half compressible however long the chain is. A wrong bit in the tables of compressor or
+//! decompressor is lost between steps, since both fill them anew for each text; within one it often
+//! only chooses another match: hence medium.
 
 use crate::digest::DIGEST_BYTES;
 use crate::kernel::{Kernel, PageAligned, hasher};
@@ -19,12 +28,15 @@ use sha2::{Digest as _, Sha256};
 use zstd::bulk::{Compressor, Decompressor};
 
 pub(crate) const NAME: &str = "zstd";
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 
 /// 64 KiB: several blocks' worth of matches, one window.
 const TEXT_BYTES: usize = 16 * model::PAGE_BYTES;
 /// What a text packs to at most: the library's own bound is 256 bytes beyond, for this size.
 const PACKED_BYTES: usize = TEXT_BYTES + model::PAGE_BYTES;
+/// Slots of the archive: several times what the library keeps for itself, and every one has its
+/// turn in a run of a tenth of a second.
+const SLOTS: usize = 32;
 /// The library's own default.
 const LEVEL: i32 = 3;
 /// Edits in a step, and the random words among them.
@@ -34,12 +46,22 @@ const FRESH_WORDS: usize = 512;
 const STRETCH_BYTES_MIN: usize = 16;
 const STRETCH_BYTES_SPAN: usize = 64;
 
+type Text = PageAligned<[u8; TEXT_BYTES]>;
+
+/// A text, and what it was packed to.
+#[derive(Clone)]
+struct Slot {
+    text: Vec<Text>,
+    packed: Vec<PageAligned<[u8; PACKED_BYTES]>>,
+    packed_bytes: usize,
+}
+
 pub(crate) struct RoundTrips {
     compressor: Option<Compressor<'static>>,
     decompressor: Option<Decompressor<'static>>,
-    /// The text, and what it was unpacked to.
-    buffers: Vec<PageAligned<[u8; TEXT_BYTES]>>,
-    packed: Vec<PageAligned<[u8; PACKED_BYTES]>>,
+    slots: Vec<Slot>,
+    /// What a text was unpacked to.
+    unpacked: Vec<Text>,
     running: [u8; DIGEST_BYTES],
     packed_bytes: u64,
     /// Texts that did not come back as they were.
@@ -53,64 +75,74 @@ impl RoundTrips {
     }
 
     fn new(seed: u64) -> Self {
-        let mut buffers = vec![PageAligned([0; TEXT_BYTES]); 2];
+        let mut first = Slot {
+            text: vec![PageAligned([0; TEXT_BYTES])],
+            packed: vec![PageAligned([0; PACKED_BYTES])],
+            packed_bytes: 0,
+        };
+        let text = &mut first.text[0].0;
         let mut stream = Xoshiro256::from_seed(seed);
-        stream.mask(&mut buffers[0].0);
+        stream.mask(text);
         // Random bytes do not compress: copies until half of them are repeats.
         for _ in 0..TEXT_BYTES / (STRETCH_BYTES_MIN + STRETCH_BYTES_SPAN / 2) {
-            copy_stretch(&mut buffers[0].0, &mut stream);
+            copy_stretch(text, &mut stream);
         }
+        let mut compressor = Compressor::new(LEVEL).ok();
+        first.pack(&mut compressor);
         Self {
-            compressor: Compressor::new(LEVEL).ok(),
+            compressor,
             decompressor: Decompressor::new().ok(),
-            buffers,
-            packed: vec![PageAligned([0; PACKED_BYTES])],
+            // All begin alike: their first turns tell them apart.
+            slots: vec![first; SLOTS],
+            unpacked: vec![PageAligned([0; TEXT_BYTES])],
             running: [0; DIGEST_BYTES],
             packed_bytes: 0,
             mismatches: 0,
             steps_done: 0,
         }
     }
+}
 
-    /// Packs the text; how many bytes it came to, none if it failed.
-    fn pack(&mut self) -> usize {
-        let (text, packed) = (&self.buffers[0].0, &mut self.packed[0].0);
-        let compressed = self
-            .compressor
+impl Slot {
+    /// Packs the text; nothing if that failed.
+    fn pack(&mut self, compressor: &mut Option<Compressor<'static>>) {
+        let (text, packed) = (&self.text[0].0, &mut self.packed[0].0);
+        let compressed = compressor
             .as_mut()
             .and_then(|compressor| compressor.compress_to_buffer(text, &mut packed[..]).ok());
-        compressed.unwrap_or(0).min(PACKED_BYTES)
+        self.packed_bytes = compressed.unwrap_or(0).min(PACKED_BYTES);
     }
 
-    /// Unpacks into the second buffer; whether it is the text again.
-    fn unpack(&mut self, packed_bytes: usize) -> bool {
-        let packed = &self.packed[0].0[..packed_bytes];
-        let (text, unpacked) = self.buffers.split_at_mut(1);
-        let (text, unpacked) = (&text[0].0, &mut unpacked[0].0);
-        let decompressed = self.decompressor.as_mut().and_then(|decompressor| {
+    fn packed(&self) -> &[u8] {
+        &self.packed[0].0[..self.packed_bytes.min(PACKED_BYTES)]
+    }
+
+    /// Unpacks what the text was packed to; whether it is the text again.
+    fn unpack(&self, decompressor: &mut Option<Decompressor<'static>>, into: &mut Text) -> bool {
+        let decompressed = decompressor.as_mut().and_then(|decompressor| {
             decompressor
-                .decompress_to_buffer(packed, &mut unpacked[..])
+                .decompress_to_buffer(self.packed(), &mut into.0[..])
                 .ok()
         });
-        decompressed == Some(TEXT_BYTES) && text == unpacked
+        decompressed == Some(TEXT_BYTES) && self.text[0].0 == into.0
     }
 }
 
 impl Kernel for RoundTrips {
     fn step(&mut self) {
-        let packed_bytes = self.pack();
-        self.mismatches += u64::from(!self.unpack(packed_bytes));
-        self.packed_bytes += packed_bytes as u64;
+        let slot = &mut self.slots[(self.steps_done % SLOTS as u64) as usize];
+        let unpacked = &mut self.unpacked[0];
+        let came_back = slot.unpack(&mut self.decompressor, unpacked);
+        self.mismatches += u64::from(!came_back);
+        edit(&mut unpacked.0, &mut Xoshiro256::from_digest(&self.running));
+        slot.text[0].0 = unpacked.0;
+        slot.pack(&mut self.compressor);
+        self.packed_bytes += slot.packed_bytes as u64;
         let mut link = Sha256::new();
         link.update(self.running);
-        link.update(&self.packed[0].0[..packed_bytes]);
+        link.update(slot.packed());
         link.update(self.mismatches.to_le_bytes());
         self.running = link.finalize().into();
-        self.buffers.swap(0, 1);
-        edit(
-            &mut self.buffers[0].0,
-            &mut Xoshiro256::from_digest(&self.running),
-        );
         self.steps_done += 1;
     }
 
@@ -123,9 +155,10 @@ impl Kernel for RoundTrips {
         all.update(self.running);
         all.update(self.packed_bytes.to_le_bytes());
         all.update(self.mismatches.to_le_bytes());
-        all.update(self.packed[0].0);
-        for buffer in &self.buffers {
-            all.update(buffer.0);
+        for slot in &self.slots {
+            all.update(slot.text[0].0);
+            all.update((slot.packed_bytes as u64).to_le_bytes());
+            all.update(slot.packed());
         }
         all.finalize().into()
     }
@@ -160,4 +193,63 @@ fn copy_stretch(text: &mut [u8; TEXT_BYTES], stream: &mut Xoshiro256) {
     let from = (draw >> 8) % (TEXT_BYTES - bytes);
     let to = (draw >> 32) % (TEXT_BYTES - bytes);
     text.copy_within(from..from + bytes, to);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::tests::check_flip;
+
+    /// Two turns of every slot: a flip half way is met in the second.
+    const TWO_TURNS: u64 = 2 * SLOTS as u64;
+
+    #[test]
+    fn every_text_comes_back_and_stays_half_compressible() {
+        let mut archive = RoundTrips::new(2);
+        for _ in 0..8 * SLOTS {
+            archive.step();
+        }
+        assert_eq!(archive.mismatches, 0);
+        for slot in &archive.slots {
+            let share = slot.packed_bytes as f64 / TEXT_BYTES as f64;
+            assert!((0.3..0.9).contains(&share), "packed to {share}");
+            let unpacked = zstd::bulk::decompress(slot.packed(), TEXT_BYTES).unwrap();
+            assert_eq!(unpacked, slot.text[0].0);
+        }
+    }
+
+    #[test]
+    fn a_flipped_bit_anywhere_in_the_archive_changes_the_digest() {
+        let start = || RoundTrips::new(1);
+        let mut places = Xoshiro256::from_seed(5);
+        let mut draw = |count: usize| (places.next_word() % count as u64) as usize;
+        for slot in (0..SLOTS).step_by(4).chain([SLOTS - 1]) {
+            let (byte, bit) = (draw(TEXT_BYTES), draw(8));
+            check_flip(TWO_TURNS, start, |archive| {
+                archive.slots[slot].text[0].0[byte] ^= 1 << bit;
+            });
+            let (byte, bit) = (draw(usize::MAX), draw(8));
+            check_flip(TWO_TURNS, start, |archive| {
+                let length = archive.slots[slot].packed_bytes;
+                archive.slots[slot].packed[0].0[byte % length] ^= 1 << bit;
+            });
+        }
+        check_flip(TWO_TURNS, start, |archive| archive.running[9] ^= 4);
+        check_flip(TWO_TURNS, start, |archive| archive.mismatches ^= 1);
+        check_flip(TWO_TURNS, start, |archive| {
+            archive.slots[3].packed_bytes ^= 1 << 4;
+        });
+    }
+
+    #[test]
+    fn a_text_that_does_not_come_back_is_counted() {
+        let mut archive = RoundTrips::new(1);
+        archive.slots[0].text[0].0[100] ^= 1;
+        // A block's header: what follows cannot be read.
+        archive.slots[1].packed[0].0[0] ^= 0xff;
+        for _ in 0..3 {
+            archive.step();
+        }
+        assert_eq!(archive.mismatches, 2);
+    }
 }
