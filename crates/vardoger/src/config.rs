@@ -4,6 +4,9 @@
 //! [store]
 //! path = "/var/lib/vardoger"   # where results and evidence go
 //! max_bytes = 4294967296       # evidence of the oldest runs goes beyond this
+//!
+//! [notify]
+//! ca_file = "/etc/ssl/our-ca.pem"   # who may vouch for receivers of notifications
 //! ```
 //!
 //! Looked for in `$XDG_CONFIG_HOME/vardoger/config.toml` (`~/.config` where that is not set), then
@@ -27,6 +30,7 @@ const MAX_FILE_BYTES: u64 = 1 << 20;
 #[serde(default, deny_unknown_fields)]
 struct RawConfig {
     store: RawStore,
+    notify: RawNotify,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -36,6 +40,12 @@ struct RawStore {
     max_bytes: Option<u64>,
 }
 
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawNotify {
+    ca_file: Option<PathBuf>,
+}
+
 /// What it means.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Config {
@@ -43,6 +53,8 @@ pub(crate) struct Config {
     pub(crate) store: Option<PathBuf>,
     /// The most bytes of evidence.
     pub(crate) store_max_bytes: u64,
+    /// The certificates of those who may vouch for receivers of notifications.
+    pub(crate) notify_ca_file: Option<PathBuf>,
 }
 
 /// Reads the configuration file, if there is one.
@@ -90,6 +102,7 @@ fn parse(text: &str) -> Result<Config, String> {
     Ok(Config {
         store: raw.store.path,
         store_max_bytes,
+        notify_ca_file: raw.notify.ca_file,
     })
 }
 
@@ -109,6 +122,9 @@ mod tests {
         let config = parse("[store]\npath = \"/srv/v\"\nmax_bytes = 1048576\n").unwrap();
         assert_eq!(config.store, Some(PathBuf::from("/srv/v")));
         assert_eq!(config.store_max_bytes, 1 << 20);
+        assert_eq!(config.notify_ca_file, None);
+        let config = parse("[notify]\nca_file = \"/srv/ca.pem\"\n").unwrap();
+        assert_eq!(config.notify_ca_file, Some(PathBuf::from("/srv/ca.pem")));
     }
 
     #[test]

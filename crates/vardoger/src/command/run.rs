@@ -5,7 +5,7 @@ use crate::failure::Failure;
 use crate::output::Sink;
 use crate::progress::Bar;
 use crate::report::html::Subject;
-use crate::{notify, output, report, session};
+use crate::{config, notify, output, report, session};
 use computation::{Sensitivity, Target, find, select};
 use control::injection::Injection;
 use control::program::ProgramRequest;
@@ -36,11 +36,7 @@ pub(crate) async fn execute(global: &Global, verb: &RunVerb) -> Result<ExitCode,
 async fn start(global: &Global, arguments: &StartArgs) -> Result<ExitCode, Failure> {
     let requests = requests(arguments)?;
     let mut printer = Printer::open(global, arguments.out.as_deref())?;
-    let target = arguments
-        .notify
-        .as_deref()
-        .map(notify::Target::parse)
-        .transpose()?;
+    let target = arguments.notify.as_deref().map(target).transpose()?;
     let mut interruption = pin!(session::interruption());
     let opened = session::open(global, interruption.as_mut()).await?;
     let mut worst = 0;
@@ -57,6 +53,12 @@ async fn start(global: &Global, arguments: &StartArgs) -> Result<ExitCode, Failu
     }
     printer.close()?;
     Ok(ExitCode::from(worst))
+}
+
+/// Where findings go, with the authorities that environment and configuration name.
+fn target(url: &str) -> Result<notify::Target, Failure> {
+    let authorities = notify::authorities::file(config::load()?.notify_ca_file);
+    notify::Target::parse(url, authorities.as_deref())
 }
 
 /// Tells the target of a run's findings; gives the warning where it could not be told.

@@ -65,7 +65,7 @@ pub(super) fn of(run: &Run, findings: &[Finding]) -> Message {
         .collect();
     Message {
         version: "4",
-        group_key: format!("{{}}:{group_labels:?}"),
+        group_key: format!("{{}}:{}", selector(&group_labels)),
         truncated_alerts: findings.len() - alerts.len(),
         status: "firing",
         receiver: "vardoger",
@@ -75,6 +75,15 @@ pub(super) fn of(run: &Run, findings: &[Finding]) -> Message {
         external_url: "",
         alerts,
     }
+}
+
+/// Labels as Alertmanager writes them: `{name="value", …}`, sorted.
+fn selector(labels: &Labels) -> String {
+    let pairs: Vec<String> = labels
+        .iter()
+        .map(|(name, value)| format!("{name}={value:?}"))
+        .collect();
+    format!("{{{}}}", pairs.join(", "))
 }
 
 fn alert(finding: &Finding, group: &Labels) -> Alert {

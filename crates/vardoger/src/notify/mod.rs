@@ -13,13 +13,17 @@
 //! go nowhere but where they were sent. A target is shown without its user, path and query, which
 //! may hold secrets.
 
+pub(crate) mod authorities;
 mod message;
 
 use crate::failure::Failure;
 use model::{Finding, Run};
 use std::fmt;
+use std::io;
+use std::path::Path;
 use std::time::{Duration, Instant};
 use ureq::http::Uri;
+use ureq::tls::{RootCerts, TlsConfig};
 
 /// The longest URL: longer ones are refused by many servers.
 const MAX_URL_BYTES: usize = 2_048;
@@ -50,11 +54,14 @@ impl Limits {
 #[derive(Clone)]
 pub(crate) struct Target {
     uri: Uri,
+    /// Who may vouch for it over `https`.
+    authorities: RootCerts,
 }
 
 impl Target {
     /// Takes a URL of `http` or `https`. What is wrong with it is said without repeating it.
-    pub(crate) fn parse(text: &str) -> Result<Self, Failure> {
+    /// `authorities` is the file of those who may vouch for it, where there is one.
+    pub(crate) fn parse(text: &str, authorities: Option<&Path>) -> Result<Self, Failure> {
         let wrong = |what: &str| {
             let hint = "such as https://alerts.example/hook".to_owned();
             Failure::usage(format!("the URL of --notify {what}"), Some(hint))
@@ -68,7 +75,13 @@ impl Target {
         }
         match uri.host() {
             None | Some("") => Err(wrong("names no host")),
-            Some(_) => Ok(Self { uri }),
+            Some(_) => Ok(Self {
+                authorities: match uri.scheme_str() {
+                    Some("https") => authorities::load(authorities)?,
+                    _ => RootCerts::WebPki,
+                },
+                uri,
+            }),
         }
     }
 }
@@ -135,6 +148,11 @@ fn post(target: &Target, body: &[u8], within: Duration) -> Result<(), Refusal> {
         .timeout_global(Some(within))
         .http_status_as_error(false)
         .max_redirects(0)
+        .tls_config(
+            TlsConfig::builder()
+                .root_certs(target.authorities.clone())
+                .build(),
+        )
         .user_agent(concat!("vardoger/", env!("CARGO_PKG_VERSION")))
         .build()
         .into();
@@ -160,6 +178,10 @@ fn failed(error: &ureq::Error) -> Refusal {
         ureq::Error::Timeout(_) => ("it did not answer in time".to_owned(), true),
         ureq::Error::ConnectionFailed => ("no connection".to_owned(), true),
         ureq::Error::HostNotFound => ("its host is not known".to_owned(), true),
+        // What is wrong with a certificate comes as data that make no sense.
+        ureq::Error::Io(error) if error.kind() == io::ErrorKind::InvalidData => {
+            (format!("TLS failed: {error}"), false)
+        }
         ureq::Error::Io(error) => (format!("no connection: {}", error.kind()), true),
         ureq::Error::Tls(what) => (format!("TLS failed: {what}"), false),
         ureq::Error::Rustls(error) => (format!("TLS failed: {error}"), false),

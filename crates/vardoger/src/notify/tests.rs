@@ -40,7 +40,7 @@ fn answer(mut stream: &TcpStream, status: u16) -> (String, String) {
 }
 
 fn target(url: &str) -> Target {
-    Target::parse(url).unwrap_or_else(|failure| panic!("{}", failure.message))
+    Target::parse(url, None).unwrap_or_else(|failure| panic!("{}", failure.message))
 }
 
 #[test]
@@ -94,6 +94,28 @@ fn a_server_that_never_answers_is_left_in_time() {
     };
     let error = deliver(&target(&url), b"{}", late).unwrap_err();
     assert_eq!(error, "it did not answer in time (1 attempt)");
+}
+
+#[test]
+fn a_server_that_dribbles_is_left_in_time() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let serving = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.write_all(b"HTTP/1.1 200 x\r\n").unwrap();
+        // Another header, and another, until the other side has gone.
+        while stream.write_all(b"a: b\r\n").is_ok() {
+            thread::sleep(Duration::from_millis(5));
+        }
+    });
+    let limits = Limits {
+        attempt: Duration::from_millis(100),
+        attempts: 1,
+        ..QUICK
+    };
+    let error = deliver(&target(&url), b"{}", limits).unwrap_err();
+    assert!(error.ends_with("(1 attempt)"), "{error}");
+    serving.join().unwrap();
 }
 
 #[test]
@@ -157,11 +179,13 @@ fn what_is_no_target_is_refused_without_being_repeated() {
         "http://a b/secret",
         "h:secret@x",
     ] {
-        let failure = Target::parse(url).err().unwrap_or_else(|| panic!("{url}"));
+        let failure = Target::parse(url, None)
+            .err()
+            .unwrap_or_else(|| panic!("{url}"));
         assert_eq!(failure.exit, 2, "{url}");
         assert!(!failure.message.contains("secret"), "{}", failure.message);
     }
-    assert!(Target::parse(&format!("http://h/{}", "x".repeat(3_000))).is_err());
+    assert!(Target::parse(&format!("http://h/{}", "x".repeat(3_000)), None).is_err());
     assert_eq!(
         target("https://u:p@h.example:8443/a?b").to_string(),
         "https://h.example:8443"
