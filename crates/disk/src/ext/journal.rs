@@ -260,10 +260,11 @@ impl<'a> Log<'a> {
         Ok(committed)
     }
 
-    /// Whether the area for fast commits starts with one of this sequence.
+    /// Whether the area for fast commits starts with one of this sequence. One block between it and
+    /// the log is not used.
     fn starts_fast(&self, sequence: u32) -> Result<bool, ExtError> {
         const TAG_HEAD: u16 = 9;
-        let bytes = self.block(self.end)?;
+        let bytes = self.block(self.end.saturating_add(1))?;
         let fields = Fields(&bytes);
         Ok(fields.le16(0) == Ok(TAG_HEAD) && fields.le32(8) == Ok(sequence))
     }
