@@ -253,13 +253,6 @@ fn fast_commits_are_not_passed_over_in_silence() {
         blocks => blocks,
     };
     let first = u64::from(word(16) - fast) + 1;
-    eprintln!(
-        "{} {} {} {}",
-        word(16),
-        word(84),
-        inode.size_bytes,
-        word(24)
-    );
     dirty[block(0) + 43] |= 0x20;
     let without = replay_of(dirty.clone()).unwrap();
     assert!(!without.fast_commits);
