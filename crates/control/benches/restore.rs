@@ -105,7 +105,8 @@ async fn boots(workshop: &Workshop, machine: &PreparedMachine) -> anyhow::Result
     for _ in 0..BOOTS {
         let slot = CpuSlot::take(&workshop.session.root, CPU).await?;
         let before = Moment::now();
-        let domain = boot_to_ready(workshop, &machine.spec).await?;
+        let domain =
+            boot_to_ready(workshop.session.hypervisor.as_ref(), &machine.spec, CPU).await?;
         costs.add(domain.as_ref(), &before)?;
         domain.destroy().await;
         drop(slot);

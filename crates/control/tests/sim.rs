@@ -1,16 +1,16 @@
 //! Whole runs over the fake hypervisor: every way in which a machine or a call can fail, in moments
 //! and without an emulator. What was ordered to go wrong is the truth that runs are held to.
 
-use anyhow::{Context, ensure};
+mod support;
+
+use anyhow::Context;
 use computation::job::Mark;
 use control::injection::Injection;
-use control::run::start_on;
-use control::{Computation, ControlError, Keep, RunRequest, Session, Silent};
-use hypervisor::sim::{CallTrouble, GuestTrouble, MEMORY_BYTES, SimHypervisor, Trouble};
-use hypervisor::{Accelerator, Channel, HostInfo, MachineSpec, RunRoot, Signal};
+use control::{Computation, RunRequest};
+use hypervisor::sim::{CallTrouble, GuestTrouble, SimHypervisor, Trouble};
 use model::{Fate, FindingKind, Outcome, Part, ReplicaIndex, Run, Verdict};
-use std::sync::Arc;
-use store::{FindingFilter, Limits, RunState, Store};
+use store::FindingFilter;
+use support::simulated::Bench;
 
 /// Runs of each kind that is drawn from a seed.
 const SEEDS: u64 = 100;
@@ -18,80 +18,6 @@ const SEEDS: u64 = 100;
 /// A page that gathers all that is written to it, and one that nobody touches.
 const GATHERING: u64 = 0x20_0000;
 const QUIET: u64 = 0x3f_0000;
-
-/// A store, and sessions on it under hypervisors of one's choice.
-struct Bench {
-    place: tempfile::TempDir,
-    store: Store,
-}
-
-impl Bench {
-    async fn open() -> anyhow::Result<Self> {
-        let place = tempfile::tempdir()?;
-        std::fs::write(place.path().join("kernel"), b"none")?;
-        let store = Store::open(place.path().join("store"), Limits::default()).await?;
-        Ok(Self { place, store })
-    }
-
-    fn session(&self, hypervisor: SimHypervisor) -> anyhow::Result<Session> {
-        Ok(Session {
-            host: HostInfo {
-                cpus: vec![0],
-                ..HostInfo::read()
-            },
-            hypervisor: Arc::new(hypervisor),
-            root: RunRoot::at(self.place.path().join("run"))?,
-            store: self.store.clone(),
-            store_path: self.place.path().join("store"),
-        })
-    }
-
-    async fn run(
-        &self,
-        hypervisor: SimHypervisor,
-        change: impl FnOnce(&mut RunRequest),
-    ) -> anyhow::Result<Result<Run, ControlError>> {
-        let session = self.session(hypervisor)?;
-        let spec = MachineSpec {
-            memory_bytes: MEMORY_BYTES,
-            cpu_model: "sim".to_owned(),
-            accelerator: Accelerator::Tcg,
-            deterministic: true,
-            kernel: self.place.path().join("kernel"),
-            initramfs: Vec::new(),
-            kernel_arguments: String::new(),
-            signal: Signal::Port,
-            channel: Channel::DebugConsole,
-        };
-        let mut request = RunRequest {
-            computation: Computation::Library(computation::find("sha256").context("no sha256")?),
-            choice: None,
-            replicas: 3,
-            seed: 0,
-            budget_s: Some(0.01),
-            jobs: None,
-            injections: Vec::new(),
-            keep: Keep::Differing,
-            timeout: None,
-            multiplier: 1.0,
-        };
-        change(&mut request);
-        Ok(start_on(&session, spec, request, &Silent, std::future::pending()).await)
-    }
-
-    /// A run in which replicas go wrong.
-    async fn troubled(&self, troubles: Vec<Trouble>) -> anyhow::Result<Run> {
-        Ok(self.run(SimHypervisor::with(troubles), |_| {}).await??)
-    }
-
-    /// The reason with which the last run failed.
-    async fn last_failure(&self) -> anyhow::Result<String> {
-        let runs = self.store.runs(1).await?;
-        let last = runs.first().context("no run")?;
-        ensure!(last.state == RunState::Failed, "{last:?}");
-        last.reason.clone().context("no reason")
-    }
-}
 
 fn replica(replica: u64, step: u64, what: GuestTrouble) -> Trouble {
     Trouble::Replica {
@@ -306,7 +232,7 @@ async fn every_call_may_fail_and_the_run_is_recorded_as_failed() -> anyhow::Resu
         let told = text.contains("signal: 9") || text.contains("sim: Input/output error");
         assert!(told, "call {number}: {text}");
         assert_eq!(bench.last_failure().await?, text);
-        let left = std::fs::read_dir(bench.place.path().join("store/cache/machines"))?;
+        let left = std::fs::read_dir(bench.place().join("store/cache/machines"))?;
         let unfinished = left.flatten().filter(|entry| {
             entry
                 .file_name()

@@ -188,10 +188,11 @@ pub trait Domain: Send {
     /// Lets a stopped domain run.
     ///
     /// # Errors
-    /// The monitor refuses or is gone.
+    /// The guest is off, or the monitor refuses or is gone.
     async fn resume(&mut self) -> Result<(), HypervisorError>;
 
-    /// Waits until a running domain stands still; at a limit it is paused.
+    /// Waits until a running domain stands still; at a limit it is paused. One that nobody let run
+    /// stays as it is until the limit.
     ///
     /// # Errors
     /// The emulator ended by itself, or does not answer.
@@ -214,7 +215,7 @@ pub trait Domain: Send {
     /// [`Domain::patch_memory`]: a translator keeps translations of it.
     ///
     /// # Errors
-    /// As for [`Domain::read_memory`].
+    /// As for [`Domain::read_memory`]. Of a range that lies partly outside nothing is written.
     fn write_memory(
         &mut self,
         address: GuestPhysicalAddress,
@@ -224,7 +225,7 @@ pub trait Domain: Send {
     /// Writes guest-physical memory so that it takes effect on code as well.
     ///
     /// # Errors
-    /// As for [`Domain::read_memory`]; or the debugger stub refuses.
+    /// As for [`Domain::write_memory`]; or the debugger stub refuses.
     async fn patch_memory(
         &mut self,
         address: GuestPhysicalAddress,
@@ -288,23 +289,25 @@ pub trait Domain: Send {
     /// Takes a breakpoint away.
     ///
     /// # Errors
-    /// The debugger stub refuses.
+    /// There is none at this address, or the debugger stub refuses.
     async fn clear_breakpoint(
         &mut self,
         address: model::GuestVirtualAddress,
     ) -> Result<(), HypervisorError>;
 
-    /// Saves a stopped domain into an empty directory. The domain cannot go on afterwards.
+    /// Saves a stopped domain, booted or restored, into an empty directory. The domain cannot go on
+    /// afterwards.
     ///
     /// # Errors
-    /// No room, or the monitor refuses.
+    /// No room, a snapshot that is there already, or the monitor refuses.
     async fn snapshot(&mut self, directory: &Path) -> Result<Snapshot, HypervisorError>;
 
     /// Has the hypervisor itself write a stopped domain's whole memory and its registers as text,
-    /// as evidence that no code of ours has touched.
+    /// as evidence that no code of ours has touched. The memory's file must be new. The domain can
+    /// go on afterwards.
     ///
     /// # Errors
-    /// No room, or the monitor refuses.
+    /// No room, a file that is there already, or the monitor refuses.
     async fn export(&mut self, memory: &Path, registers: &Path) -> Result<(), HypervisorError>;
 
     /// What it has used so far.

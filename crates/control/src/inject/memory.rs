@@ -132,12 +132,7 @@ pub(super) async fn write(
     address: GuestPhysicalAddress,
     bytes: &[u8],
 ) -> Result<(), ControlError> {
-    // What one packet of a debugger's protocol carries with ease.
-    const BYTES_AT_ONCE: usize = 512;
-    for (index, part) in bytes.chunks(BYTES_AT_ONCE).enumerate() {
-        let here = GuestPhysicalAddress(address.0 + (index * BYTES_AT_ONCE) as u64);
-        domain.patch_memory(here, part).await?;
-    }
+    domain.patch_memory(address, bytes).await?;
     let mut held = vec![0; bytes.len()];
     domain.read_memory(address, &mut held)?;
     if held == bytes {

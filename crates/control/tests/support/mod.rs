@@ -7,12 +7,13 @@
 )]
 
 pub(crate) mod told;
+pub(crate) mod simulated;
 
 use anyhow::{Context, ensure};
 use computation::job::{self, Job, LineReader, Mark, Message, StopBy};
 use control::machine::{self, PreparedMachine};
 use control::{Session, SessionConfig, Silent};
-use hypervisor::{Accelerator, Channel, Domain, MachineSpec, Signal, Stop, WaitLimits};
+use hypervisor::{Accelerator, Channel, Domain, Hypervisor, MachineSpec, Signal, Stop, WaitLimits};
 use model::{GuestPhysicalAddress, PAGE_BYTES};
 use std::path::Path;
 use std::time::Duration;
@@ -50,9 +51,8 @@ impl Workshop {
 
     /// A machine that was booted once and is kept for later tests.
     pub(crate) async fn machine(&self, spec: MachineSpec) -> anyhow::Result<PreparedMachine> {
-        let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("machines");
         let hypervisor = &self.session.hypervisor;
-        Ok(machine::prepare(hypervisor, &cache, spec, CPU, &Silent).await?)
+        Ok(machine::prepare(hypervisor, kept_machines(), spec, CPU, &Silent).await?)
     }
 
     /// A replica of a machine: restored, stopped.
@@ -63,6 +63,28 @@ impl Workshop {
         let PreparedMachine { spec, snapshot, .. } = machine;
         Ok(self.session.hypervisor.restore(spec, snapshot, CPU).await?)
     }
+}
+
+/// Where machines are kept that were booted once.
+pub(crate) fn kept_machines() -> &'static Path {
+    Path::new(concat!(env!("CARGO_TARGET_TMPDIR"), "/machines"))
+}
+
+/// A machine for the fake hypervisor; the file that stands for its kernel lies in the directory.
+pub(crate) fn simulated_machine(directory: &Path) -> anyhow::Result<MachineSpec> {
+    let kernel = directory.join("kernel");
+    std::fs::write(&kernel, b"none").context("cannot write a kernel")?;
+    Ok(MachineSpec {
+        memory_bytes: hypervisor::sim::MEMORY_BYTES,
+        cpu_model: "sim".to_owned(),
+        accelerator: Accelerator::Tcg,
+        deterministic: true,
+        kernel,
+        initramfs: Vec::new(),
+        kernel_arguments: String::new(),
+        signal: Signal::Port,
+        channel: Channel::DebugConsole,
+    })
 }
 
 /// A machine under the translator, with the ways of signalling and speaking to choose.
@@ -117,10 +139,11 @@ pub(crate) async fn run_on(domain: &mut dyn Domain) -> anyhow::Result<Vec<Messag
 
 /// Boots a machine until its guest is ready for a job.
 pub(crate) async fn boot_to_ready(
-    workshop: &Workshop,
+    hypervisor: &dyn Hypervisor,
     spec: &MachineSpec,
+    cpu: u32,
 ) -> anyhow::Result<Box<dyn Domain>> {
-    let mut domain = workshop.session.hypervisor.boot(spec, CPU).await?;
+    let mut domain = hypervisor.boot(spec, cpu).await?;
     let hello = until_signal(domain.as_mut()).await?;
     ensure!(
         hello.iter().any(|said| matches!(said, Message::Hello(_))),

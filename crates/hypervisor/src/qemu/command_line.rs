@@ -53,6 +53,9 @@ pub(super) fn arguments(
     line.pair("-append", spec.kernel_arguments.clone());
     time_and_chance(&mut line, spec);
     signals(&mut line, spec, files.console);
+    // A snapshot says nothing of why its machine stood still: a restored one stands, whatever it
+    // was, and QEMU cannot load one that stood at a breakpoint.
+    line.words(&["-global", "migration.store-global-state=off"]);
     if matches!(memory, MemorySource::CopyOnWrite(_)) {
         line.words(&["-S", "-incoming", "defer"]);
     }

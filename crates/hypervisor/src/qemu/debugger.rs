@@ -20,6 +20,10 @@ const MAX_PACKET_BYTES: usize = 1 << 20;
 /// How long the stub may take to answer.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
 
+/// Bytes of memory in one packet: QEMU's stub drops packets of more than 4096 characters without an
+/// answer, and a byte takes two.
+const BYTES_AT_ONCE: usize = 512;
+
 /// A register as the stub describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Register {
@@ -108,8 +112,12 @@ impl Debugger {
         address: u64,
         bytes: &[u8],
     ) -> Result<(), HypervisorError> {
-        let packet = format!("M{address:x},{:x}:{}", bytes.len(), encode(bytes));
-        self.expect_ok(&packet).await
+        let parts = bytes.chunks(BYTES_AT_ONCE);
+        for (start, part) in (address..).step_by(BYTES_AT_ONCE).zip(parts) {
+            let packet = format!("M{start:x},{:x}:{}", part.len(), encode(part));
+            self.expect_ok(&packet).await?;
+        }
+        Ok(())
     }
 
     /// Writes guest-physical memory.
@@ -213,7 +221,7 @@ impl Debugger {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => Err(refused(packet, &error.to_string())),
             Err(_) => Err(HypervisorError::Deadline {
-                what: format!("the debugger stub's answer to {packet}"),
+                what: format!("the debugger stub's answer to {}", shown(packet)),
                 after: ANSWER_DEADLINE,
             }),
         }
@@ -241,9 +249,14 @@ impl Debugger {
 
 fn refused(packet: &str, detail: &str) -> HypervisorError {
     HypervisorError::Debugger {
-        packet: packet.chars().take(40).collect(),
+        packet: shown(packet),
         detail: detail.chars().take(80).collect(),
     }
+}
+
+/// As much of a packet as an error shows.
+fn shown(packet: &str) -> String {
+    packet.chars().take(40).collect()
 }
 
 /// `$content#` and two hexadecimal digits of the sum of its bytes modulo 256.

@@ -49,8 +49,11 @@ pub(super) struct QemuDomain {
     pub(super) console: Console,
     pub(super) directory: PathBuf,
     pub(super) memory: GuestMemory,
+    /// What it runs on: the snapshot's memory, or a file of its own if it was booted.
     pub(super) memory_file: PathBuf,
     pub(super) memory_bytes: u64,
+    /// Whether its memory is a private view of a snapshot's.
+    pub(super) restored: bool,
     pub(super) threads: Vec<i32>,
     pub(super) debugger: Option<Debugger>,
     pub(super) page_list: PageListMethod,
@@ -188,6 +191,7 @@ impl Domain for QemuDomain {
         address: GuestPhysicalAddress,
         into: &mut [u8],
     ) -> Result<(), HypervisorError> {
+        self.check_range(address.0, into.len())?;
         self.memory.read(address.0, into)
     }
 
@@ -196,6 +200,7 @@ impl Domain for QemuDomain {
         address: GuestPhysicalAddress,
         bytes: &[u8],
     ) -> Result<(), HypervisorError> {
+        self.check_range(address.0, bytes.len())?;
         self.memory.write(address.0, bytes)
     }
 
@@ -215,6 +220,12 @@ impl Domain for QemuDomain {
     }
 
     fn changed_page_numbers(&mut self) -> Result<Vec<u64>, HypervisorError> {
+        if !self.restored {
+            return Err(HypervisorError::Unsupported {
+                hypervisor: "qemu",
+                what: "list changed pages of a machine that was not restored",
+            });
+        }
         changed::list(&self.memory, self.page_list, &self.memory_file)
     }
 

@@ -34,6 +34,7 @@ pub(super) struct Launched {
     directory: PathBuf,
     memory_file: PathBuf,
     memory_bytes: u64,
+    restored: bool,
     run: Arc<RunDirectory>,
 }
 
@@ -129,6 +130,7 @@ async fn launch(
         directory: directory.to_path_buf(),
         memory_file: memory_file.to_path_buf(),
         memory_bytes: spec.memory_bytes,
+        restored: matches!(source, MemorySource::CopyOnWrite(_)),
         run: Arc::clone(run),
     })
 }
@@ -211,6 +213,7 @@ impl Launched {
             memory,
             memory_file: self.memory_file,
             memory_bytes: self.memory_bytes,
+            restored: self.restored,
             threads,
             debugger: None,
             page_list,

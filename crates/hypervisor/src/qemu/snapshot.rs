@@ -4,17 +4,23 @@
 //! 330 KB); memory is the file that the machine runs on. Saving copies that file once, sparsely;
 //! every replica maps the copy privately and shares all pages that it does not write.
 //!
+//! A machine that was restored itself has memory that is not shared, so QEMU puts its pages into the
+//! device state as well. It can be saved and gone back to like any other, at the price of room and
+//! time: this is for a checkpoint on the way, not for the machine that replicas are made of.
+//!
 //! `events` makes QEMU tell when a migration is over, so nobody polls.
 
 use crate::error::HypervisorError;
 use crate::host::need_space;
-use crate::memory::sparse;
+use crate::memory::{changed, sparse};
 use crate::qemu::domain::QemuDomain;
 use crate::qemu::ending::explain;
 use crate::qemu::launch::lend;
 use crate::traits::Snapshot;
+use model::PAGE_BYTES;
 use qapi::qmp::{MigrationCapability, MigrationCapabilityStatus};
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -28,10 +34,13 @@ const DEVICE_SPACE_BYTES: u64 = 16 << 20;
 impl QemuDomain {
     /// Saves this stopped machine into an empty directory.
     pub(super) async fn save(&mut self, directory: &Path) -> Result<Snapshot, HypervisorError> {
-        let needed = self.memory_bytes.saturating_add(DEVICE_SPACE_BYTES);
+        let in_device = if self.restored { self.memory_bytes } else { 0 };
+        let device_bytes = DEVICE_SPACE_BYTES.saturating_add(in_device);
+        let needed = self.memory_bytes.saturating_add(device_bytes);
         need_space(directory, needed, "a snapshot")?;
+        need_space(&self.directory, device_bytes, "a snapshot's device state")?;
         let snapshot = Snapshot::in_directory(directory);
-        let written = self.directory.join("device");
+        let written = self.directory.join("saved");
         self.monitor.execute(capabilities()).await?;
         let migrate = qapi::qmp::migrate {
             channels: None,
@@ -43,8 +52,27 @@ impl QemuDomain {
         self.wait_migrated("the snapshot").await?;
         sparse::copy(&written, &snapshot.device)?;
         sparse::copy(&self.memory_file, &snapshot.memory)?;
+        if self.restored {
+            self.write_changed(&snapshot.memory)?;
+        }
         fs::remove_file(&written).map_err(HypervisorError::file("remove", &written))?;
         Ok(snapshot)
+    }
+
+    /// Writes the pages that changed since this machine's snapshot over a copy of its memory.
+    fn write_changed(&self, copy: &Path) -> Result<(), HypervisorError> {
+        let numbers = changed::list(&self.memory, self.page_list, &self.memory_file)?;
+        let pages = changed::read_pages(&self.memory, numbers)?;
+        let failed = || HypervisorError::file("write", copy);
+        let file = OpenOptions::new()
+            .write(true)
+            .open(copy)
+            .map_err(failed())?;
+        for (number, content) in pages.numbers.iter().zip(pages.bytes.chunks(PAGE_BYTES)) {
+            let offset = number.saturating_mul(PAGE_BYTES as u64);
+            file.write_all_at(content, offset).map_err(failed())?;
+        }
+        Ok(())
     }
 
     /// Loads a snapshot's device state into this waiting machine.

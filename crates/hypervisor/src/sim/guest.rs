@@ -10,8 +10,8 @@
 //! The draw of a step is a function of seed and step alone. Register `r12` gathers too, `rbx` holds
 //! the draw of the last step.
 
+use super::desk::NativeResult;
 use super::memory::SimMemory;
-use super::trouble::NativeResult;
 use computation::Digest;
 use computation::isa::Class;
 use computation::job::{
@@ -25,12 +25,12 @@ const PAGE: u64 = PAGE_BYTES as u64;
 /// The first page of each kind.
 const MAILBOX_PAGE: u64 = 0x110;
 const CODE_PAGE: u64 = 0x140;
-const GATHERING_PAGE: u64 = 0x200;
-const SCRATCH_PAGE: u64 = 0x220;
+pub(super) const GATHERING_PAGE: u64 = 0x200;
+pub(super) const SCRATCH_PAGE: u64 = 0x220;
 
 const CODE_PAGES: u64 = 64;
-const GATHERING_PAGES: u64 = 8;
-const SCRATCH_PAGES: u64 = 8;
+pub(super) const GATHERING_PAGES: u64 = 8;
+pub(super) const SCRATCH_PAGES: u64 = 8;
 
 /// Words of a page.
 const WORDS: u64 = PAGE / 8;

@@ -7,9 +7,10 @@
 //!                                        signal: failed  deadline       signal: end ─► over
 //! ```
 
+use super::desk::Desk;
 use super::guest::{self, AT_SIGNAL, AT_WORK, WAYPOINTS};
 use super::memory::SimMemory;
-use super::trouble::{Desk, GuestTrouble, Plan};
+use super::trouble::{GuestTrouble, Plan, Stroke};
 use crate::error::HypervisorError;
 use crate::traits::{RegisterSet, Snapshot, Stop, WaitLimits};
 use computation::job::{Job, Mark, Message, StopBy, decode_job, write_line};
@@ -52,6 +53,10 @@ pub(super) struct Machine {
     pub(super) breakpoints: BTreeSet<GuestVirtualAddress>,
     pub(super) hung: bool,
     pub(super) restored: bool,
+    /// Whether it was let run since it stood still last.
+    pub(super) running: bool,
+    /// Whether it was saved: it cannot go on then.
+    saved: bool,
     pub(super) cpu_ns: u64,
     registers: BTreeMap<String, u64>,
     /// Where the guest stands, unless somebody changed its register.
@@ -65,9 +70,14 @@ impl Machine {
     /// A machine before its guest has done anything.
     pub(super) fn cold(memory_bytes: u64, plan: Plan) -> Result<Self, HypervisorError> {
         if memory_bytes < super::MEMORY_BYTES {
-            return Err(HypervisorError::Unsupported {
-                hypervisor: "sim",
-                what: "make a machine with less than 4 MiB of memory",
+            return Err(unsupported("make a machine with less than 4 MiB of memory"));
+        }
+        if memory_bytes > super::ROOM_BYTES {
+            return Err(HypervisorError::NoSpace {
+                path: "sim".into(),
+                free_bytes: super::ROOM_BYTES,
+                needed_bytes: memory_bytes,
+                what: "guest memory",
             });
         }
         let mut memory = SimMemory::new(memory_bytes);
@@ -76,7 +86,10 @@ impl Machine {
             phase: Phase::Boot,
             registers: REGISTERS.map(|name| (name.to_owned(), 0)).into(),
         };
-        Ok(Self::of(memory, device, plan))
+        Ok(Self {
+            running: true,
+            ..Self::of(memory, device, plan)
+        })
     }
 
     /// A machine out of a snapshot.
@@ -102,6 +115,8 @@ impl Machine {
             breakpoints: BTreeSet::new(),
             hung: false,
             restored: false,
+            running: false,
+            saved: false,
             cpu_ns: 0,
             place: device.registers.get("rip").copied().unwrap_or(0),
             registers: device.registers,
@@ -111,8 +126,13 @@ impl Machine {
         }
     }
 
+    /// Whose it is, in the order of restoring; none if it was booted.
+    pub(super) const fn replica(&self) -> Option<u64> {
+        self.plan.replica
+    }
+
     /// Writes it into an empty directory.
-    pub(super) fn save(&self, directory: &Path) -> Result<Snapshot, HypervisorError> {
+    pub(super) fn save(&mut self, directory: &Path) -> Result<Snapshot, HypervisorError> {
         let snapshot = Snapshot::in_directory(directory);
         self.memory.save(&snapshot.memory)?;
         let device = Device {
@@ -123,7 +143,23 @@ impl Machine {
         let text = serde_json::to_vec(&device)
             .map_err(|error| HypervisorError::file("write", path)(error.into()))?;
         fs::write(path, text).map_err(HypervisorError::file("write", path))?;
+        self.saved = true;
         Ok(snapshot)
+    }
+
+    /// Lets it run, unless it is off or was saved.
+    pub(super) fn resume(&mut self) -> Result<(), HypervisorError> {
+        if self.saved {
+            return Err(unsupported("go on with a machine that was saved"));
+        }
+        if let Phase::Over(how) = &self.phase {
+            return Err(HypervisorError::Monitor {
+                command: "resume".to_owned(),
+                detail: format!("the machine is off: {how}"),
+            });
+        }
+        self.running = true;
+        Ok(())
     }
 
     pub(super) fn take_console(&mut self) -> Vec<u8> {
@@ -143,9 +179,14 @@ impl Machine {
         Some((before, *register))
     }
 
-    /// Runs until it stops. No time passes but the guest's own.
+    /// Runs until it stops; one that nobody let run stays where it is. No time passes but the
+    /// guest's own, which is its CPU time.
     pub(super) fn run(&mut self, limits: WaitLimits, desk: &Desk) -> Stop {
-        let most_ns = u64::try_from(limits.cpu.as_nanos()).unwrap_or(u64::MAX);
+        if !std::mem::take(&mut self.running) {
+            return Stop::Deadline;
+        }
+        let ns = |time: std::time::Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let most_ns = ns(limits.cpu).min(self.cpu_ns.saturating_add(ns(limits.wall)));
         if self.breakpoints.contains(&GuestVirtualAddress(self.place)) {
             return Stop::Breakpoint;
         }
@@ -168,7 +209,7 @@ impl Machine {
         match std::mem::replace(&mut self.phase, Phase::Ended) {
             Phase::Boot => {
                 self.phase = Phase::Boot;
-                if let Some(stop) = self.trouble(0, most_ns) {
+                if let Some(stop) = self.trouble(0, most_ns, desk) {
                     return Some(stop);
                 }
                 self.say(&guest::hello());
@@ -234,7 +275,7 @@ impl Machine {
                 steps,
                 stop,
             };
-            if let Some(stop) = self.trouble(steps, most_ns) {
+            if let Some(stop) = self.trouble(steps, most_ns, desk) {
                 return Some(stop);
             }
             if self.cpu_ns.saturating_add(STEP_NS) > most_ns {
@@ -292,8 +333,10 @@ impl Machine {
     }
 
     /// What was ordered to go wrong before a step; a stop, if it ends there.
-    fn trouble(&mut self, step: u64, most_ns: u64) -> Option<Stop> {
-        match self.plan.remove(&step)? {
+    fn trouble(&mut self, step: u64, most_ns: u64, desk: &Desk) -> Option<Stop> {
+        let what = self.plan.by_step.remove(&step)?;
+        desk.strike(self.replica(), Stroke::Guest(what.clone()));
+        match what {
             GuestTrouble::Hang => {
                 self.hung = true;
                 self.cpu_ns = self.cpu_ns.max(most_ns);
@@ -354,5 +397,12 @@ impl Machine {
         let room = CONSOLE_BYTES.saturating_sub(self.console.len());
         self.console
             .extend_from_slice(bytes.get(..room).unwrap_or(bytes));
+    }
+}
+
+fn unsupported(what: &'static str) -> HypervisorError {
+    HypervisorError::Unsupported {
+        hypervisor: "sim",
+        what,
     }
 }

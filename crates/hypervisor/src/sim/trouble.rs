@@ -1,11 +1,9 @@
-//! What can be told to go wrong, and the desk where calls are counted.
+//! What can be told to go wrong, and how a call that fails words it.
 
 use crate::error::HypervisorError;
-use computation::Digest;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 /// One thing that goes wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,107 +51,102 @@ pub enum GuestTrouble {
     },
 }
 
+impl GuestTrouble {
+    /// Whether the guest is lost by it: it never comes to its end.
+    #[must_use]
+    pub const fn is_loss(&self) -> bool {
+        match self {
+            Self::Hang | Self::Crash(_) | Self::Fail(_) | Self::Silence => true,
+            Self::Say(_) | Self::Flip { .. } => false,
+        }
+    }
+}
+
 /// How a call fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CallTrouble {
-    /// The emulator is gone.
+    /// The emulator is gone: this call and all later ones of its domain fail.
     MonitorLost,
     /// A file operation fails.
     InputOutput,
+    /// A file does not fit onto its disk.
+    DiskFull,
+    /// There is no answer within the deadline.
+    Deadline,
+    /// The guest's memory cannot be reached.
+    MemoryUnreadable,
+    /// What is answered makes no sense: a call that is asked for data gives data that cannot be
+    /// true, another one is refused in words that nobody understands.
+    Nonsense,
 }
 
-/// The trouble of one replica, by the step before which it comes.
-pub(super) type Plan = BTreeMap<u64, GuestTrouble>;
-
-/// What all domains of one hypervisor share.
-#[derive(Debug, Default)]
-pub(super) struct Desk {
-    troubles: Vec<Trouble>,
-    calls: AtomicU64,
-    replicas: AtomicU64,
-    /// Results that were computed natively: a function of computation, seed and steps.
-    results: Mutex<BTreeMap<(String, u64, u64), NativeResult>>,
-}
-
-/// What a computation comes to.
-#[derive(Debug, Clone)]
-pub(super) struct NativeResult {
-    pub(super) digest: Digest,
-    pub(super) metrics: Vec<(String, f64)>,
-}
-
-impl Desk {
-    pub(super) fn with(troubles: Vec<Trouble>) -> Self {
-        Self {
-            troubles,
-            ..Self::default()
+impl CallTrouble {
+    /// The error of a call of this name.
+    pub(super) fn error(self, name: &'static str) -> HypervisorError {
+        /// How long a call is said to have taken.
+        const PATIENCE: Duration = Duration::from_secs(30);
+        let file = |code| HypervisorError::File {
+            doing: name,
+            path: PathBuf::from("sim"),
+            source: std::io::Error::from_raw_os_error(code),
+        };
+        match self {
+            Self::MonitorLost => gone(name),
+            Self::InputOutput => file(libc::EIO),
+            Self::DiskFull => file(libc::ENOSPC),
+            Self::Deadline => HypervisorError::Deadline {
+                what: format!("the answer to {name}"),
+                after: PATIENCE,
+            },
+            Self::MemoryUnreadable => HypervisorError::Memory {
+                pid: 0,
+                detail: format!("{name} failed"),
+            },
+            Self::Nonsense => HypervisorError::Monitor {
+                command: name.to_owned(),
+                detail: "it answers nonsense".to_owned(),
+            },
         }
     }
+}
 
-    pub(super) fn calls(&self) -> u64 {
-        self.calls.load(Ordering::Relaxed)
+/// The error of every call to an emulator that was killed.
+pub(super) fn gone(name: &'static str) -> HypervisorError {
+    HypervisorError::Exited {
+        doing: name.to_owned(),
+        status: "signal: 9".to_owned(),
+        detail: String::new(),
     }
+}
 
-    /// Counts a call, and fails it if that was ordered.
-    pub(super) fn call(&self, name: &'static str) -> Result<(), HypervisorError> {
-        let now = self.calls.fetch_add(1, Ordering::Relaxed) + 1;
-        let ordered = self.troubles.iter().find_map(|trouble| match trouble {
-            Trouble::Call { number, how } if *number == now => Some(*how),
-            _ => None,
-        });
-        match ordered {
-            None => Ok(()),
-            Some(CallTrouble::MonitorLost) => Err(HypervisorError::Exited {
-                doing: name.to_owned(),
-                status: "signal: 9".to_owned(),
-                detail: String::new(),
-            }),
-            Some(CallTrouble::InputOutput) => Err(HypervisorError::File {
-                doing: name,
-                path: PathBuf::from("sim"),
-                source: std::io::Error::from_raw_os_error(libc::EIO),
-            }),
-        }
-    }
+/// A trouble that came about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Struck {
+    /// Whose machine it was, in the order of restoring; none for the machine that was booted.
+    pub replica: Option<u64>,
+    /// What happened.
+    pub what: Stroke,
+}
 
-    /// The trouble of the guest that is booted.
-    pub(super) fn boot_trouble(&self) -> Plan {
-        let of_boot = self.troubles.iter().filter_map(|trouble| match trouble {
-            Trouble::Boot(what) => Some((0, what.clone())),
-            _ => None,
-        });
-        of_boot.collect()
-    }
+/// What came about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stroke {
+    /// A guest went wrong.
+    Guest(GuestTrouble),
+    /// A call failed.
+    Call {
+        /// Its name, as its error words it.
+        name: &'static str,
+        /// How.
+        how: CallTrouble,
+    },
+}
 
-    /// The trouble of the replica that is restored now.
-    pub(super) fn next_replica(&self) -> Plan {
-        let now = self.replicas.fetch_add(1, Ordering::Relaxed);
-        let of_replica = self.troubles.iter().filter_map(|trouble| match trouble {
-            Trouble::Replica {
-                replica,
-                step,
-                what,
-            } if *replica == now => Some((*step, what.clone())),
-            _ => None,
-        });
-        of_replica.collect()
-    }
-
-    /// What a computation comes to, run natively; once for equal jobs.
-    pub(super) fn result(&self, name: &str, seed: u64, steps: u64) -> Option<NativeResult> {
-        let descriptor = computation::find(name)?;
-        let key = (name.to_owned(), seed, steps);
-        let mut results = self.results.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = results.entry(key).or_insert_with(|| {
-            let mut kernel = descriptor.start(seed);
-            while kernel.steps_done() < steps {
-                kernel.step();
-            }
-            NativeResult {
-                digest: Digest(kernel.digest()),
-                metrics: kernel.metrics(),
-            }
-        });
-        Some(known.clone())
-    }
+/// The trouble of one machine.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Plan {
+    /// Whose machine it is, in the order of restoring; none for the machine that is booted.
+    pub(super) replica: Option<u64>,
+    /// What its guest does, by the step before which it does it.
+    pub(super) by_step: BTreeMap<u64, GuestTrouble>,
 }
