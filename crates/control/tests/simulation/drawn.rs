@@ -4,13 +4,14 @@ use control::injection::Injection;
 use control::{Keep, RunRequest};
 use hypervisor::sim::{Span, Trouble};
 
-/// Calls of a run of so many replicas that can fail: one for the boot and four until its machine is
-/// saved, and about a dozen for each replica with a fault.
+/// Calls that can fail: from the boot to the saved machine, and of a replica, with a fault or
+/// without.
 const CALLS_OF_BOOT: u64 = 5;
 const CALLS_OF_REPLICA: u64 = 9;
 
-/// Steps of a replica in the budget of these runs, about.
-const STEPS: u64 = 40;
+/// What a replica may take, and its steps in that, about.
+const BUDGET_S: f64 = 0.005;
+const STEPS: u64 = 32;
 
 /// Faults that are ordered, from one seed in three on.
 const FAULTS: [&str; 5] = [
@@ -61,6 +62,7 @@ impl Drawn {
     pub(crate) fn put_into(&self, request: &mut RunRequest) {
         request.replicas = self.replicas;
         request.keep = self.keep;
+        request.budget_s = Some(BUDGET_S);
         // No golden digest is shipped for it.
         request.seed = 1_000_003 + self.seed;
         let faults = self.fault.iter();

@@ -3,7 +3,7 @@
 //! `invariants` says. The fake writes down what really went wrong; that is the truth that a run is
 //! held to.
 //!
-//! One seed alone: `SIMULATION_SEED=17 cargo test -p control --test simulation`.
+//! Other seeds, or one alone: `SIMULATION_SEEDS=17..18 cargo test -p control --test simulation`.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -21,8 +21,20 @@ use support::simulated::Bench;
 /// Seeds of the test; each is run twice.
 const SEEDS: u64 = 200;
 
-/// Names one seed to be run alone.
-const SEED_VARIABLE: &str = "SIMULATION_SEED";
+/// Runs over one store: what earlier ones left is looked at after every run.
+const RUNS_OF_A_STORE: usize = 25;
+
+/// Names other seeds, as `FIRST..END`.
+const SEEDS_VARIABLE: &str = "SIMULATION_SEEDS";
+
+/// Verdicts and errors that the seeds must reach, or they test little.
+const ENDS: [&str; 5] = [
+    "pass",
+    "deviates",
+    "inconclusive",
+    "hypervisor",
+    "guest-not-ready",
+];
 
 /// Says which seed it was, should something panic.
 struct Announced(u64);
@@ -35,15 +47,18 @@ impl Drop for Announced {
     }
 }
 
-/// Runs all seeds, one after the other, over one store; gives what came of each.
+/// Runs all seeds, one after the other; gives what came of each.
 async fn walk(seeds: Vec<u64>) -> anyhow::Result<Vec<String>> {
-    let bench = Bench::open().await?;
-    let mut kept = Kept::default();
     let mut told = Vec::new();
-    for seed in seeds {
-        let _announced = Announced(seed);
-        let one = one_run(&bench, &mut kept, seed).await;
-        told.push(one.with_context(|| format!("{SEED_VARIABLE}={seed} repeats it"))?);
+    for seeds in seeds.chunks(RUNS_OF_A_STORE) {
+        let bench = Bench::open().await?;
+        let mut kept = Kept::default();
+        for &seed in seeds {
+            let _announced = Announced(seed);
+            let one = one_run(&bench, &mut kept, seed).await;
+            let again = || format!("{SEEDS_VARIABLE}={seed}..{} repeats it", seed + 1);
+            told.push(one.with_context(again)?);
+        }
     }
     Ok(told)
 }
@@ -70,8 +85,11 @@ async fn one_run(bench: &Bench, kept: &mut Kept, seed: u64) -> anyhow::Result<St
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_goes_wrong_a_run_says_so_and_leaves_nothing() -> anyhow::Result<()> {
-    let seeds: Vec<u64> = match std::env::var(SEED_VARIABLE) {
-        Ok(seed) => vec![seed.parse()?],
+    let seeds: Vec<u64> = match std::env::var(SEEDS_VARIABLE) {
+        Ok(range) => {
+            let (first, end) = range.split_once("..").context("FIRST..END")?;
+            (first.parse()?..end.parse()?).collect()
+        }
         Err(_) => (0..SEEDS).collect(),
     };
     let twice = [seeds.clone(), seeds.clone()].map(|seeds| tokio::spawn(walk(seeds)));
@@ -88,15 +106,8 @@ async fn whatever_goes_wrong_a_run_says_so_and_leaves_nothing() -> anyhow::Resul
             .or_default() += 1;
     }
     println!("{ends:?}");
-    if seeds.len() > 1 {
-        for end in [
-            "pass",
-            "deviates",
-            "inconclusive",
-            "skipped",
-            "hypervisor",
-            "guest-not-ready",
-        ] {
+    if seeds.len() as u64 >= SEEDS {
+        for end in ENDS {
             ensure!(ends.contains_key(end), "no run ended with {end}: {ends:?}");
         }
     }
