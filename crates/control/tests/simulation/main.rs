@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use support::simulated::Bench;
 
 /// Seeds of the test; each is run twice.
-const SEEDS: u64 = 200;
+const SEEDS: u64 = 150;
 
 /// Runs over one store: what earlier ones left is looked at after every run.
 const RUNS_OF_A_STORE: usize = 25;
