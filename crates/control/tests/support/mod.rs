@@ -6,8 +6,8 @@
     reason = "each test and each bench is a program of its own and uses a part of this"
 )]
 
-pub(crate) mod told;
 pub(crate) mod simulated;
+pub(crate) mod told;
 
 use anyhow::{Context, ensure};
 use computation::job::{self, Job, LineReader, Mark, Message, StopBy};
