@@ -10,14 +10,16 @@
 //! sees them, and answers are taken as JSON values.
 //!
 //! Invariants: a line longer than [`MAX_LINE_BYTES`] or one that is not of the protocol ends the
-//! connection with its reason; every command has a deadline.
+//! connection with its reason; every command has a deadline; one that was never answered is the last,
+//! for the answer to it would be taken for the next one's, and `qapi` panics at a second one.
 
 use crate::error::HypervisorError;
 use qapi::futures::{QapiService, QmpStreamTokio};
 use qapi::qmp::QmpCommand;
-use qapi::{Any, Command};
+use qapi::{Any, Command, ExecuteError};
 use serde::Serialize;
 use serde_json::Value;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, DuplexStream};
@@ -52,6 +54,8 @@ pub struct Monitor {
     service: QapiService<QmpStreamTokio<OwnedWriteHalf>>,
     events: mpsc::Receiver<MonitorEvent>,
     broken: Arc<Mutex<Option<String>>>,
+    /// Whether a command has no answer yet, or never got one.
+    unanswered: AtomicBool,
 }
 
 impl std::fmt::Debug for Monitor {
@@ -105,15 +109,24 @@ impl Monitor {
             service,
             events,
             broken,
+            unanswered: AtomicBool::new(false),
         })
     }
 
-    /// Executes a command.
+    /// Executes a command. One at a time: the caller waits for its answer before the next.
     ///
     /// # Errors
-    /// QEMU refuses it, does not answer within the deadline, or is gone.
+    /// QEMU refuses it, does not answer within the deadline, or is gone; or an earlier command was
+    /// not answered.
     pub async fn execute<C: QmpCommand>(&self, command: C) -> Result<Value, HypervisorError> {
-        match timeout(COMMAND_DEADLINE, self.service.execute(Untyped(command))).await {
+        if self.unanswered.swap(true, Ordering::Relaxed) {
+            let reason = "an earlier command was not answered";
+            return Err(failed(C::NAME, &self.broken, reason));
+        }
+        let answer = timeout(COMMAND_DEADLINE, self.service.execute(Untyped(command))).await;
+        let is_answered = matches!(answer, Ok(Ok(_) | Err(ExecuteError::Qapi(_))));
+        self.unanswered.store(!is_answered, Ordering::Relaxed);
+        match answer {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => Err(failed(C::NAME, &self.broken, &error.to_string())),
             Err(_) => Err(HypervisorError::Deadline {
@@ -245,12 +258,19 @@ mod tests {
     /// A monitor over a fake server that plays a script: it answers each line that it gets with
     /// the next lines of the script, with the id of the command filled in.
     async fn fake(script: Vec<&'static str>) -> Result<Monitor, HypervisorError> {
+        fake_of(GREETING, script).await
+    }
+
+    async fn fake_of(
+        greeting: &'static str,
+        script: Vec<&'static str>,
+    ) -> Result<Monitor, HypervisorError> {
         let (ours, theirs) = UnixStream::pair().unwrap();
         tokio::spawn(async move {
             let (read, mut write) = theirs.into_split();
             let mut read = BufReader::new(read).lines();
             write
-                .write_all(format!("{GREETING}\n").as_bytes())
+                .write_all(format!("{greeting}\n").as_bytes())
                 .await
                 .unwrap();
             let mut script = std::iter::once(r#"{"return": {}, "id": ID}"#).chain(script);
@@ -298,6 +318,24 @@ mod tests {
         let monitor = fake(vec!["hello world"]).await.unwrap();
         let error = monitor.execute(qapi::qmp::cont {}).await.unwrap_err();
         assert!(error.to_string().contains("hello world"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn after_a_command_without_an_answer_there_is_no_other() {
+        const PLAIN: &str = r#"{"QMP": {"version": {"qemu": {"micro": 2, "minor": 0, "major": 10}, "package": ""}, "capabilities": []}}"#;
+        const SILENCE: &str =
+            r#"{"event": "NOTHING", "data": {}, "timestamp": {"seconds": 1, "microseconds": 2}}"#;
+        for greeting in [GREETING, PLAIN] {
+            let mut monitor = fake_of(greeting, vec![SILENCE]).await.unwrap();
+            let mut events = std::mem::replace(&mut monitor.events, mpsc::channel(1).1);
+            // The server has taken the command, and the caller gives it up.
+            tokio::select! {
+                answer = monitor.execute(qapi::qmp::cont {}) => panic!("{answer:?}"),
+                _ = events.recv() => {}
+            }
+            let error = monitor.execute(qapi::qmp::cont {}).await.unwrap_err();
+            assert!(error.to_string().contains("not answered"), "{error}");
+        }
     }
 
     #[tokio::test]
