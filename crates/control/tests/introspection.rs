@@ -257,3 +257,56 @@ async fn broken_memory_is_survived() -> anyhow::Result<()> {
     assert!(Introspection::of(&MemoryImage(&bytes)).is_err());
     Ok(())
 }
+
+/// A process that can open no file of the host's, given the memory alone, finds the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_is_enough_where_the_host_has_no_files() -> anyhow::Result<()> {
+    let machine = machine().await?;
+    let files = [std::fs::File::open(&machine.snapshot.memory)?];
+    let arguments = [
+        "--exact",
+        "understands_memory_alone",
+        "--ignored",
+        "--nocapture",
+        "--test-threads=1",
+    ];
+    let limits = sandbox::Limits {
+        memory_bytes: 2 << 30,
+        cpu_s: 120,
+        wall: support::PATIENCE.wall,
+        answer_bytes: 1 << 20,
+    };
+    let program = std::env::current_exe()?;
+    let answer = sandbox::ask(&program, &arguments, &files, &limits)?;
+    let answer = String::from_utf8(answer)?;
+    for found in ["init_task+0x0", "1 init", "2 kthreadd", "/init"] {
+        ensure!(answer.contains(found), "no {found} in {answer}");
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "is a worker"]
+fn understands_memory_alone() -> anyhow::Result<()> {
+    use std::io::{Read, Seek, SeekFrom, Write};
+    let mut files = sandbox::enter()?.files;
+    let file = files.first_mut().context("no memory was passed")?;
+    let bytes = file.seek(SeekFrom::End(0))?;
+    file.seek(SeekFrom::Start(0))?;
+    let mut memory = vec![0; usize::try_from(bytes)?];
+    file.read_exact(&mut memory)?;
+    let memory = MemoryImage(&memory);
+    let introspection = Introspection::of(&memory)?;
+    let kernel = introspection.kernel();
+    let task = kernel.kallsyms().address_of("init_task");
+    let task = explained(&introspection, task.context("no init_task")? - IMAGE_BASE)?;
+    let mut answer = std::io::stdout();
+    writeln!(answer, "{:?}", task.symbol)?;
+    for process in &introspection.processes().found {
+        writeln!(answer, "{} {}", process.id, process.name)?;
+        for mapping in &process.mappings.found {
+            writeln!(answer, "  {}", mapping.name)?;
+        }
+    }
+    Ok(())
+}
