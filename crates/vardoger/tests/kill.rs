@@ -18,7 +18,7 @@ fn check(world: &World, stage: &str) {
     victim.wait_for(&format!("stage {stage}"));
     victim.signal(Signal::KILL);
     assert_eq!(victim.wait().code, None, "killed at {stage}");
-    let runs = settled_runs(world);
+    let runs = runs(world);
     assert_eq!(runs.len(), before + 1, "killed at {stage}");
     assert_eq!(runs[0]["state"], "failed", "killed at {stage}");
     world.assert_clean();
@@ -27,23 +27,6 @@ fn check(world: &World, stage: &str) {
     for finding in findings {
         world.data(&format!("finding show {finding}"));
     }
-}
-
-/// The most commands that are given for a killed run to be told as such.
-const COMMANDS_MAX: usize = 200;
-
-/// The runs, once the last one is no longer at work. An emulator that was forked a moment before
-/// its parent was killed has not started yet: it holds the parent's locks, as all forks do, until
-/// it gets the processor once more and ends.
-fn settled_runs(world: &World) -> Vec<serde_json::Value> {
-    let mut listed = runs(world);
-    for _ in 0..COMMANDS_MAX {
-        if listed[0]["state"] != "running" {
-            break;
-        }
-        listed = runs(world);
-    }
-    listed
 }
 
 fn runs(world: &World) -> Vec<serde_json::Value> {
@@ -76,7 +59,7 @@ fn another_instance_at_work_is_not_touched() {
     victim.wait_for("stage run");
     victim.signal(Signal::KILL);
     victim.wait();
-    let states = settled_runs(&world);
+    let states = runs(&world);
     let state = |at: usize| states[at]["state"].as_str().unwrap();
     assert_eq!((state(0), state(1)), ("failed", "running"));
     assert_eq!(
