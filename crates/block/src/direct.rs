@@ -5,6 +5,7 @@
 //! buffers, which must be aligned; there are a few, and they are used again. Where a file system
 //! cannot do that (`tmpfs`), the file is read as any other.
 
+use disk::read_at::check_range;
 use disk::{Content, ReadAt, ReadError, Stretch};
 use rustix::fs::{Mode, OFlags, SeekFrom, open, seek};
 use rustix::io::Errno;
@@ -130,7 +131,7 @@ impl ReadAt for DirectFile {
     }
 
     fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), ReadError> {
-        check(self.size_bytes, offset, buffer.len() as u64)?;
+        check_range(self.size_bytes, offset, buffer.len() as u64)?;
         let done = if self.direct {
             self.read_pieces(offset, buffer)
         } else {
@@ -141,7 +142,7 @@ impl ReadAt for DirectFile {
 
     /// Holes of a sparse file are zeros; a file system or device that does not know says data.
     fn stretch_at(&self, offset: u64) -> Result<Stretch, ReadError> {
-        check(self.size_bytes, offset, 1)?;
+        check_range(self.size_bytes, offset, 1)?;
         let left = self.size_bytes - offset;
         let to = |end: u64| (end.min(self.size_bytes) - offset).clamp(1, left);
         let (bytes, content) = match seek(&self.file, SeekFrom::Data(offset)) {
@@ -155,18 +156,6 @@ impl ReadAt for DirectFile {
             Err(_) => (left, Content::Data),
         };
         Ok(Stretch { bytes, content })
-    }
-}
-
-/// Whether bytes lie within a source.
-pub(crate) fn check(size_bytes: u64, offset: u64, bytes: u64) -> Result<(), ReadError> {
-    match offset.checked_add(bytes) {
-        Some(end) if end <= size_bytes => Ok(()),
-        _ => Err(ReadError::PastEnd {
-            offset,
-            bytes,
-            size_bytes,
-        }),
     }
 }
 

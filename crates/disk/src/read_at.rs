@@ -213,8 +213,12 @@ impl ReadAt for Window {
     }
 }
 
-/// Whether `bytes` bytes at `offset` lie within `size_bytes`.
-pub(crate) fn check_range(size_bytes: u64, offset: u64, bytes: u64) -> Result<(), ReadError> {
+/// Whether `bytes` bytes at `offset` lie within `size_bytes`: what every source asks first.
+///
+/// # Errors
+///
+/// They do not.
+pub fn check_range(size_bytes: u64, offset: u64, bytes: u64) -> Result<(), ReadError> {
     match offset.checked_add(bytes) {
         Some(end) if end <= size_bytes => Ok(()),
         _ => Err(ReadError::PastEnd {

@@ -5,6 +5,7 @@ use crate::blobs::{BlobError, Blobs};
 use crate::changeset::{self, Changeset, ChangesetError, ChangesetId, Content, Kind};
 use crate::pack::{PackError, PackId, PackReader};
 use crate::writer::{KnownUnits, Written};
+use disk::read_at::check_range;
 use disk::{ReadAt, ReadError, Stretch};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
@@ -376,7 +377,7 @@ impl ReadAt for Version {
     }
 
     fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), ReadError> {
-        self.check(offset, buffer.len() as u64)?;
+        check_range(self.disk_bytes, offset, buffer.len() as u64)?;
         let mut at = offset;
         let mut rest = buffer;
         while !rest.is_empty() {
@@ -393,7 +394,7 @@ impl ReadAt for Version {
     }
 
     fn stretch_at(&self, offset: u64) -> Result<Stretch, ReadError> {
-        self.check(offset, 1)?;
+        check_range(self.disk_bytes, offset, 1)?;
         let block = offset.checked_div(BLOCK_BYTES).unwrap_or(0);
         let (units, blocks) = self.map.find(block);
         let end = block.saturating_add(blocks).saturating_mul(BLOCK_BYTES);
@@ -404,18 +405,5 @@ impl ReadAt for Version {
                 None => disk::Content::Zero,
             },
         })
-    }
-}
-
-impl Version {
-    fn check(&self, offset: u64, bytes: u64) -> Result<(), ReadError> {
-        match offset.checked_add(bytes) {
-            Some(end) if end <= self.disk_bytes => Ok(()),
-            _ => Err(ReadError::PastEnd {
-                offset,
-                bytes,
-                size_bytes: self.disk_bytes,
-            }),
-        }
     }
 }

@@ -7,6 +7,7 @@
 use super::negotiate::{Agreed, negotiate};
 use super::wire::{Message, Stream, take_text, take_u16, take_u32, take_u64};
 use super::{ALLOCATION, NbdError, ZERO};
+use disk::read_at::check_range;
 use disk::{Content, ReadAt, ReadError, Stretch};
 use std::collections::HashMap;
 use std::fmt;
@@ -281,7 +282,7 @@ impl ReadAt for Export {
     }
 
     fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), ReadError> {
-        crate::direct::check(self.agreed.size_bytes, offset, buffer.len() as u64)?;
+        check_range(self.agreed.size_bytes, offset, buffer.len() as u64)?;
         // A server may want whole blocks.
         let block = u64::from(self.agreed.block_bytes);
         let end = offset + buffer.len() as u64;
@@ -301,7 +302,7 @@ impl ReadAt for Export {
 
     /// What is allocated, where that was asked for on connecting.
     fn stretch_at(&self, offset: u64) -> Result<Stretch, ReadError> {
-        crate::direct::check(self.agreed.size_bytes, offset, 1)?;
+        check_range(self.agreed.size_bytes, offset, 1)?;
         let left = self.agreed.size_bytes - offset;
         let all_data = Stretch {
             bytes: left,
