@@ -209,7 +209,7 @@ static CATALOGUE: [Descriptor; 10] = [
         data_types: &["u8", "u128"],
         portable: true,
         instructions_per_step: 185_000,
-        emulation_weight: 1.5,
+        emulation_weight: 3.8,
         default_budget_s: 1.0,
         minimum_steps: aes::CHUNKS,
         start: Start::Alone(aes::SealedChain::start),
@@ -228,7 +228,7 @@ static CATALOGUE: [Descriptor; 10] = [
         data_types: &["u32", "u64"],
         portable: true,
         instructions_per_step: 1_080_000,
-        emulation_weight: 1.0,
+        emulation_weight: 1.35,
         default_budget_s: 1.0,
         minimum_steps: crc::CHUNKS,
         start: Start::Alone(crc::CheckedChain::start),
@@ -243,7 +243,7 @@ static CATALOGUE: [Descriptor; 10] = [
         data_types: &["f64", "complex f64"],
         portable: true,
         instructions_per_step: 1_710_000,
-        emulation_weight: 0.8,
+        emulation_weight: 2.2,
         default_budget_s: 1.0,
         minimum_steps: 4,
         start: Start::Alone(fft::TransformChain::start),
@@ -263,7 +263,7 @@ static CATALOGUE: [Descriptor; 10] = [
         data_types: &["u64"],
         portable: true,
         instructions_per_step: 872_000,
-        emulation_weight: 1.6,
+        emulation_weight: 3.9,
         default_budget_s: 1.0,
         minimum_steps: kernel_paths::FILES,
         start: Start::On(kernel_paths::KernelPaths::start),
@@ -278,7 +278,7 @@ static CATALOGUE: [Descriptor; 10] = [
         data_types: &["f64"],
         portable: true,
         instructions_per_step: 7_680_000,
-        emulation_weight: 3.1,
+        emulation_weight: 12.0,
         default_budget_s: 1.0,
         minimum_steps: 4,
         start: Start::Alone(matmul::ProductChain::start),
@@ -293,7 +293,7 @@ static CATALOGUE: [Descriptor; 10] = [
         data_types: &["u64"],
         portable: true,
         instructions_per_step: 14_800_000,
-        emulation_weight: 1.0,
+        emulation_weight: 1.25,
         default_budget_s: 1.0,
         minimum_steps: memory::SHORT_CYCLE,
         start: Start::Alone(memory::MemoryPatterns::start),
@@ -312,7 +312,7 @@ static CATALOGUE: [Descriptor; 10] = [
         data_types: &["u32", "u64"],
         portable: true,
         instructions_per_step: 388_000,
-        emulation_weight: 3.0,
+        emulation_weight: 8.0,
         default_budget_s: 1.0,
         minimum_steps: sha256::CHUNKS,
         start: Start::Alone(sha256::Sha256Chain::start),
@@ -327,7 +327,7 @@ static CATALOGUE: [Descriptor; 10] = [
         data_types: &["i64", "f64", "text", "bytes"],
         portable: true,
         instructions_per_step: 4_900_000,
-        emulation_weight: 0.87,
+        emulation_weight: 2.4,
         default_budget_s: 1.0,
         minimum_steps: sqlite::VACUUM_STEPS,
         start: Start::Alone(sqlite::Ledger::start),
@@ -342,7 +342,7 @@ static CATALOGUE: [Descriptor; 10] = [
         data_types: &["text"],
         portable: true,
         instructions_per_step: 3_570_000,
-        emulation_weight: 0.5,
+        emulation_weight: 1.1,
         default_budget_s: 1.0,
         minimum_steps: text::TEXTS_MIN,
         start: Start::Alone(text::Words::start),
@@ -356,8 +356,8 @@ static CATALOGUE: [Descriptor; 10] = [
         units: &["branches", "bit shifts", "table look-ups", "load/store"],
         data_types: &["u8", "u32", "u64"],
         portable: true,
-        instructions_per_step: 3_320_000,
-        emulation_weight: 0.6,
+        instructions_per_step: 3_150_000,
+        emulation_weight: 1.4,
         default_budget_s: 1.0,
         minimum_steps: 4,
         start: Start::Alone(zstd::RoundTrips::start),
@@ -377,8 +377,9 @@ pub fn find(name: &str) -> Option<&'static Descriptor> {
 }
 
 /// How many steps fill a budget: `budget_seconds · instructions_per_second ÷
-/// (instructions_per_step · emulation_weight)`, where the rate is that of integer code; rounded down, at least the entry's minimum and at most [`MAX_STEPS`]. A budget or a rate that
-/// is not a positive number gives the minimum.
+/// (instructions_per_step · emulation_weight)`, where the rate is that of integer code; rounded
+/// down, at least the entry's minimum and at most [`MAX_STEPS`]. A budget or a rate that is not a
+/// positive number gives the minimum.
 #[must_use]
 pub fn steps_for(
     descriptor: &Descriptor,

@@ -137,16 +137,16 @@ mod tests {
     /// What ships, by computation: a step, the least that a run takes, and what a default budget
     /// takes.
     const SHIPPED: [(&str, &[u64]); 10] = [
-        ("aes", &[1, 64, 2522]),
-        ("crc", &[1, 64, 648]),
-        ("fft", &[1, 4, 511]),
-        ("kernel", &[1, 32, 501]),
-        ("matmul", &[1, 4, 10, 29]),
-        ("memory", &[1, 8, 47, 71]),
-        ("sha256", &[1, 64, 240, 601]),
-        ("sqlite", &[1, 16, 164]),
-        ("text", &[1, 4, 392]),
-        ("zstd", &[1, 4, 351]),
+        ("aes", &[1, 64, 995]),
+        ("crc", &[1, 64, 480]),
+        ("fft", &[1, 4, 186]),
+        ("kernel", &[1, 32, 205]),
+        ("matmul", &[1, 4, 7]),
+        ("memory", &[1, 8, 37]),
+        ("sha256", &[1, 64, 225]),
+        ("sqlite", &[1, 16, 59]),
+        ("text", &[1, 4, 178]),
+        ("zstd", &[1, 4, 158]),
     ];
 
     #[test]

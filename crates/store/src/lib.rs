@@ -46,6 +46,7 @@ mod events;
 mod evidence;
 mod findings;
 mod history;
+mod holder;
 mod key;
 mod ledger;
 mod lookup;

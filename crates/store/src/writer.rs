@@ -12,9 +12,15 @@
 //!
 //! Invariant: no row names a writer before its lock is held. So a file that is absent or unlocked
 //! means: dead.
+//!
+//! A lock is shared with every child that its holder forks, until that child executes its own
+//! program. So where a holder is killed just then, its lock lives on for as long as the child
+//! waits for a CPU. Therefore the file says which process the writer is, and a lock that is held
+//! for a process that has ended means: dead.
 
 use crate::directory::{Directory, private_directory, private_file};
 use crate::error::StoreError;
+use crate::holder::Holder;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -55,6 +61,8 @@ impl Writer {
         let lock = private_file(&lock_path)?;
         lock.lock()
             .map_err(|e| StoreError::io("lock", &lock_path, e))?;
+        // On a full disk the lock alone has to do.
+        Holder::this_process().write(&lock).ok();
         let held = lock.metadata().map(|metadata| metadata.ino());
         let held = held.map_err(|e| StoreError::io("examine", &lock_path, e))?;
         let there = fs::metadata(&lock_path).is_ok_and(|there| there.ino() == held);
@@ -94,7 +102,8 @@ enum Probe {
     Absent,
     /// The writer holds its lock.
     Alive,
-    /// Nobody holds it exclusively; while this handle is open nobody can.
+    /// The writer has ended, and no other ever takes its id. Where the lock is free, it is taken
+    /// for as long as this handle is open.
     Dead(File),
 }
 
@@ -105,7 +114,14 @@ fn probe(path: &Path) -> Result<Probe, StoreError> {
     };
     match file.try_lock_shared() {
         Ok(()) => Ok(Probe::Dead(file)),
-        Err(TryLockError::WouldBlock) => Ok(Probe::Alive),
+        Err(TryLockError::WouldBlock) => {
+            let ended = Holder::read(&file).is_some_and(|holder| holder.has_ended());
+            Ok(if ended {
+                Probe::Dead(file)
+            } else {
+                Probe::Alive
+            })
+        }
         Err(TryLockError::Error(e)) => Err(StoreError::io("lock", path, e)),
     }
 }
@@ -159,6 +175,29 @@ mod tests {
         assert!(is_alive(&directory, &id).unwrap());
         drop(writer);
         assert!(!is_alive(&directory, &id).unwrap());
+        assert_eq!(
+            names_in(&directory.writers()).unwrap(),
+            Vec::<String>::new()
+        );
+    }
+
+    #[test]
+    fn a_lock_that_outlives_its_writer_keeps_nobody_alive() {
+        let place = tempfile::tempdir().unwrap();
+        let directory = Directory::open(place.path()).unwrap();
+        let writer = Writer::register(&directory).unwrap();
+        let id = writer.id().to_string();
+        let lock = File::open(directory.writers().join(&id)).unwrap();
+        let said = Holder::read(&lock).unwrap();
+        assert!(is_alive(&directory, &id).unwrap());
+        // As a fork of a killed writer leaves it: the lock is held, the process is gone.
+        let dead = Holder {
+            pid: 1 << 30,
+            ..said
+        };
+        dead.write(&writer._lock).unwrap();
+        assert!(!is_alive(&directory, &id).unwrap());
+        remove_dead(&directory).unwrap();
         assert_eq!(
             names_in(&directory.writers()).unwrap(),
             Vec::<String>::new()

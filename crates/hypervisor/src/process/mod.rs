@@ -16,10 +16,11 @@ use std::fs;
 /// ever, since pids are used again. Field 22 of `/proc/PID/stat`, proc_pid_stat(5).
 #[must_use]
 pub fn start_time(pid: i32) -> Option<u64> {
-    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The second field is the program's name in parentheses and may hold anything.
-    let after_name = text.rsplit_once(')')?.1;
-    after_name.split_ascii_whitespace().nth(19)?.parse().ok()
+    Some(stat(pid)?.starttime)
+}
+
+fn stat(pid: i32) -> Option<procfs::process::Stat> {
+    procfs::process::Process::new(pid).ok()?.stat().ok()
 }
 
 /// CPU time that a thread has used, in nanoseconds: field 1 of `/proc/PID/task/TID/schedstat`.
@@ -45,11 +46,8 @@ pub fn process_cpu_ns(pid: i32) -> Option<u64> {
 /// Minor and major page faults of a process: fields 10 and 12 of `/proc/PID/stat`.
 #[must_use]
 pub fn page_faults(pid: i32) -> Option<u64> {
-    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let fields: Vec<&str> = text.rsplit_once(')')?.1.split_ascii_whitespace().collect();
-    let minor: u64 = fields.get(7)?.parse().ok()?;
-    let major: u64 = fields.get(9)?.parse().ok()?;
-    Some(minor.saturating_add(major))
+    let stat = stat(pid)?;
+    Some(stat.minflt.saturating_add(stat.majflt))
 }
 
 #[cfg(test)]
