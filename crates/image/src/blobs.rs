@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use thiserror::Error;
 
 /// Why a blob could not be put, read or removed.
@@ -20,7 +20,7 @@ pub enum BlobError {
         end: u64,
     },
     /// What lies behind failed.
-    #[error("{doing} {name}")]
+    #[error("could not {doing} {name}: {source}")]
     Failed {
         /// What was attempted, as a verb.
         doing: &'static str,
@@ -63,6 +63,28 @@ pub trait Blobs: Send + Sync {
     /// # Errors
     /// It cannot be removed.
     fn remove(&self, name: &str) -> Result<(), BlobError>;
+}
+
+impl<B: Blobs + ?Sized> Blobs for Arc<B> {
+    fn put(&self, name: &str, bytes: &[u8]) -> Result<(), BlobError> {
+        (**self).put(name, bytes)
+    }
+
+    fn length(&self, name: &str) -> Result<u64, BlobError> {
+        (**self).length(name)
+    }
+
+    fn read(&self, name: &str, part: Range<u64>) -> Result<Vec<u8>, BlobError> {
+        (**self).read(name, part)
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<String>, BlobError> {
+        (**self).list(prefix)
+    }
+
+    fn remove(&self, name: &str) -> Result<(), BlobError> {
+        (**self).remove(name)
+    }
 }
 
 /// Blobs in memory, for tests and for trying things out.

@@ -1,22 +1,28 @@
-//! The chain of changesets, and the disk as it was at each of them.
+//! The chain of changesets.
+//!
+//! ```text
+//!  0 base ◄─ 1 ◄─ 2 ◄─ 3 ◄─ 4        each names the one before it
+//!
+//!  merged up to 2:  2' base ◄─ 3 ◄─ 4        2' says: I stand for 0, 1 and 2
+//!  (0, 1 and 2 may still be there: they are no part of the history any more)
+//! ```
+//!
+//! A history begins with its last base. One that stands for others is as good as the last of them:
+//! the next changeset names that one as the one before it, and still does.
 
-use crate::BLOCK_BYTES;
 use crate::blobs::{BlobError, Blobs};
-use crate::changeset::{self, Changeset, ChangesetError, ChangesetId, Content, Kind};
+use crate::changeset::{self, ChangesetError, ChangesetId, Kind};
+use crate::map::Map;
 use crate::pack::{PackError, PackId, PackReader};
+use crate::seal::{ReadSeal, Seal};
 use crate::writer::{KnownUnits, Written};
-use disk::read_at::check_range;
-use disk::{ReadAt, ReadError, Stretch};
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use thiserror::Error;
 
-/// The most bytes of a changeset's blob that are read.
-const MAX_CHANGESET_BYTES: u64 = 256 << 20;
+pub use crate::version::Version;
 
-/// Frames that a version keeps decompressed: 8 MiB at most.
-const FRAMES_KEPT: usize = 8;
+/// The most bytes of a changeset's blob that are read.
+pub(crate) const MAX_CHANGESET_BYTES: u64 = 256 << 20;
 
 /// Why a history cannot be used.
 #[derive(Debug, Error)]
@@ -52,37 +58,37 @@ pub enum HistoryError {
 #[derive(Debug, Default)]
 pub struct History {
     changesets: Vec<Written>,
+    seals: Vec<ReadSeal>,
+    superseded: Vec<String>,
 }
 
 impl History {
     /// Reads the chain and checks it: each changeset is whole, follows the one before it, and names
-    /// it. Packs are not looked at.
+    /// it. Packs are not looked at, and seals not verified.
     ///
     /// # Errors
     /// A changeset is missing, damaged, or does not follow.
     pub fn open(blobs: &dyn Blobs) -> Result<Self, HistoryError> {
         let mut history = Self::default();
-        for blob in blobs.list(changeset::PREFIX)? {
-            let chain = |what| HistoryError::Chain {
-                blob: blob.clone(),
-                what,
-            };
-            let named = changeset::of_blob(&blob).ok_or_else(|| chain("has no name of one"))?;
-            let length = blobs.length(&blob)?;
-            if length > MAX_CHANGESET_BYTES {
-                return Err(chain("is too long"));
+        let mut chain = Vec::new();
+        let mut names = blobs.list(changeset::PREFIX)?;
+        while let Some(group) = take_last_sequence(&mut names) {
+            let mut group = read_group(blobs, group);
+            let is_base = |read: &Result<Read, _>| read.as_ref().is_ok_and(Read::is_base);
+            if let Some(base) = group.iter().position(is_base) {
+                chain.push(group.swap_remove(base).map_err(|(_, error)| error)?);
+                names.extend(group.into_iter().map(blob_of));
+                history.superseded = std::mem::take(&mut names);
+            } else {
+                for read in group {
+                    chain.push(read.map_err(|(_, error)| error)?);
+                }
             }
-            let (id, changeset) =
-                changeset::decode(&blobs.read(&blob, 0..length)?).map_err(|source| {
-                    HistoryError::Changeset {
-                        blob: blob.clone(),
-                        source,
-                    }
-                })?;
-            if named != (changeset.sequence, id) {
-                return Err(chain("is not the one that it is named"));
-            }
-            history.add(Written { id, changeset }).map_err(chain)?;
+        }
+        for read in chain.into_iter().rev() {
+            let blob = read.blob;
+            let chain = |what| HistoryError::Chain { blob, what };
+            history.add_sealed(read.written, read.seal).map_err(chain)?;
         }
         Ok(history)
     }
@@ -92,19 +98,29 @@ impl History {
     /// # Errors
     /// It does not follow the last one; says in what.
     pub fn add(&mut self, written: Written) -> Result<(), &'static str> {
+        self.add_sealed(written, None)
+    }
+
+    pub(crate) fn add_sealed(
+        &mut self,
+        written: Written,
+        seal: ReadSeal,
+    ) -> Result<(), &'static str> {
         let new = &written.changeset;
-        let expected = self.changesets.last();
-        let sequence = expected.map_or(Some(0), |last| last.changeset.sequence.checked_add(1));
-        if Some(new.sequence) != sequence {
+        let before = self.changesets.last();
+        let first = new.replaced.last().map_or(0, |last| last.sequence);
+        let next = |last: &Written| last.changeset.sequence.checked_add(1);
+        if Some(new.sequence) != before.map_or(Some(first), next) {
             return Err("does not follow the last one: one is missing or there twice");
         }
-        if new.parent != expected.map(|last| last.id) {
+        if new.parent != self.head() {
             return Err("names another one as the one before it");
         }
-        if (new.kind == Kind::Base) != expected.is_none() {
+        if (new.kind == Kind::Base) != before.is_none() {
             return Err("is a base within the chain");
         }
         self.changesets.push(written);
+        self.seals.push(seal);
         Ok(())
     }
 
@@ -114,10 +130,21 @@ impl History {
         &self.changesets
     }
 
-    /// What stands for the whole history: the id of the last one.
+    /// The changesets with their seals, the oldest first.
+    pub fn sealed(&self) -> impl Iterator<Item = (&Written, &ReadSeal)> {
+        self.changesets.iter().zip(&self.seals)
+    }
+
+    /// Blobs of changesets that a base stands for, and that are there still.
+    #[must_use]
+    pub fn superseded(&self) -> &[String] {
+        &self.superseded
+    }
+
+    /// What stands for the whole history: the chain's id of the last one.
     #[must_use]
     pub fn head(&self) -> Option<ChangesetId> {
-        self.changesets.last().map(|last| last.id)
+        self.changesets.last().map(Written::chain_id)
     }
 
     /// The units of all packs that the history names.
@@ -148,262 +175,88 @@ impl History {
     /// # Errors
     /// There is no such changeset.
     pub fn version(&self, blobs: Arc<dyn Blobs>, sequence: u64) -> Result<Version, HistoryError> {
-        let until = self
-            .changesets
-            .iter()
-            .position(|one| one.changeset.sequence == sequence)
-            .ok_or(HistoryError::NoSuch(sequence))?;
-        let chain = self.changesets.get(..=until).unwrap_or_default();
+        let chain = self.until(sequence)?;
         let disk_bytes = chain.last().map_or(0, |one| one.changeset.disk_bytes);
-        let mut map = Map::default();
-        for one in chain {
-            map.lay_over(&one.changeset);
-        }
-        Ok(Version {
-            blobs,
-            disk_bytes,
-            map,
-            packs: Mutex::default(),
-            frames: Mutex::default(),
-        })
+        let map = Map::of(chain.iter().map(|one| &one.changeset));
+        Ok(Version::new(blobs, disk_bytes, map))
+    }
+
+    /// The changesets up to one.
+    pub(crate) fn until(&self, sequence: u64) -> Result<&[Written], HistoryError> {
+        let is_it = |one: &Written| one.changeset.sequence == sequence;
+        let until = self.changesets.iter().position(is_it);
+        let chain = until.and_then(|until| self.changesets.get(..=until));
+        chain.ok_or(HistoryError::NoSuch(sequence))
     }
 }
 
-/// Which blocks are where: those that are not in it are zeros.
-#[derive(Debug, Default)]
-struct Map(BTreeMap<u64, Piece>);
-
-/// Neighbouring blocks, from the key on.
-#[derive(Debug, Clone, Copy)]
-struct Piece {
-    blocks: u64,
-    /// Nothing for zeros.
-    units: Option<Units>,
+/// Takes the names with the highest sequence off the end; names that are none come alone.
+pub(crate) fn take_last_sequence(names: &mut Vec<String>) -> Option<Vec<String>> {
+    let sequence = |name: &String| changeset::of_blob(name).map(|(sequence, _)| sequence);
+    let last = sequence(names.last()?);
+    let same = names
+        .iter()
+        .rev()
+        .take_while(|name| last.is_some() && sequence(name) == last);
+    let count = same.count().max(1);
+    Some(names.split_off(names.len().saturating_sub(count)))
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Units {
-    pack: PackId,
-    /// The first block's place among the blocks of the pack's units.
-    first_block: u64,
-    unit_blocks: u64,
+/// A changeset that was read from its blob.
+#[derive(Debug)]
+pub(crate) struct Read {
+    pub(crate) blob: String,
+    pub(crate) written: Written,
+    pub(crate) seal: ReadSeal,
 }
 
-impl Map {
-    fn lay_over(&mut self, changeset: &Changeset) {
-        for run in &changeset.runs {
-            self.clear(run.start, run.end());
-            let units = match run.content {
-                Content::Zero => None,
-                Content::Units {
-                    pack,
-                    first,
-                    unit_blocks,
-                } => usize::try_from(pack)
-                    .ok()
-                    .and_then(|pack| changeset.packs.get(pack))
-                    .map(|pack| Units {
-                        pack: *pack,
-                        first_block: u64::from(first).saturating_mul(u64::from(unit_blocks)),
-                        unit_blocks: u64::from(unit_blocks),
-                    }),
-            };
-            let blocks = run.blocks;
-            self.0.insert(run.start, Piece { blocks, units });
-        }
-        // A disk that became smaller forgets what lay beyond its end.
-        self.clear(changeset.disk_bytes.div_ceil(BLOCK_BYTES), u64::MAX);
-    }
-
-    /// Makes room: what reaches into it is cut.
-    fn clear(&mut self, start: u64, end: u64) {
-        let before = self.0.range(..start).next_back();
-        let before = before.map(|(at, piece)| (*at, *piece));
-        if let Some((at, piece)) = before
-            && at.saturating_add(piece.blocks) > start
-        {
-            self.cut(at, piece, start, end);
-        }
-        let inside: Vec<u64> = self.0.range(start..end).map(|(at, _)| *at).collect();
-        for at in inside {
-            if let Some(piece) = self.0.remove(&at) {
-                self.cut(at, piece, start, end);
-            }
-        }
-    }
-
-    /// Keeps of a piece what lies before `start` and from `end` on.
-    fn cut(&mut self, at: u64, piece: Piece, start: u64, end: u64) {
-        let piece_end = at.saturating_add(piece.blocks);
-        if at < start {
-            let blocks = start.saturating_sub(at);
-            self.0.insert(at, Piece { blocks, ..piece });
-        }
-        if piece_end > end {
-            let skipped = end.saturating_sub(at);
-            let units = piece.units.map(|units| Units {
-                first_block: units.first_block.saturating_add(skipped),
-                ..units
-            });
-            let blocks = piece_end.saturating_sub(end);
-            self.0.insert(end, Piece { blocks, units });
-        }
-    }
-
-    /// What a block is, and how many blocks go on in the same way.
-    fn find(&self, block: u64) -> (Option<(Units, u64)>, u64) {
-        let piece = self.0.range(..=block).next_back();
-        if let Some((at, piece)) = piece {
-            let into = block.saturating_sub(*at);
-            if into < piece.blocks {
-                let left = piece.blocks.saturating_sub(into);
-                let units = piece.units;
-                return (
-                    units.map(|units| (units, units.first_block.saturating_add(into))),
-                    left,
-                );
-            }
-        }
-        let next = self.0.range(block..).next().map(|(at, _)| *at);
-        (None, next.unwrap_or(u64::MAX).saturating_sub(block))
-    }
-}
-
-/// The disk as it was: a source of bytes.
-pub struct Version {
-    blobs: Arc<dyn Blobs>,
-    disk_bytes: u64,
-    map: Map,
-    packs: Mutex<HashMap<PackId, Arc<PackReader>>>,
-    frames: Mutex<VecDeque<KeptFrame>>,
-}
-
-#[derive(Clone)]
-struct KeptFrame {
-    pack: PackId,
-    number: usize,
-    first_block: u64,
-    bytes: Arc<Vec<u8>>,
-}
-
-impl fmt::Debug for Version {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Version")
-            .field("disk_bytes", &self.disk_bytes)
-            .field("pieces", &self.map.0.len())
-            .finish_non_exhaustive()
-    }
-}
-
-impl Version {
-    fn pack(&self, id: PackId) -> Result<Arc<PackReader>, PackError> {
-        let mut packs = self.packs.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(pack) = packs.get(&id) {
-            return Ok(Arc::clone(pack));
-        }
-        let pack = Arc::new(PackReader::open(&*self.blobs, id)?);
-        packs.insert(id, Arc::clone(&pack));
-        Ok(pack)
-    }
-
-    /// The frame that holds a block of a pack's units.
-    fn frame(&self, units: Units, block: u64) -> Result<KeptFrame, PackError> {
-        let pack = self.pack(units.pack)?;
-        let damaged = |what| PackError::Damaged {
-            pack: units.pack,
+impl Read {
+    /// Reads a changeset, which must be the one that its name says.
+    pub(crate) fn blob(blobs: &dyn Blobs, blob: String) -> Result<Self, HistoryError> {
+        let chain = |blob: &String, what| HistoryError::Chain {
+            blob: blob.clone(),
             what,
         };
-        let unit = block.checked_div(units.unit_blocks);
-        let unit = unit.and_then(|unit| u32::try_from(unit).ok());
-        let found = unit.and_then(|unit| pack.frame_of(unit));
-        let (number, frame) = found.ok_or_else(|| damaged("it lacks a unit"))?;
-        if frame.unit_bytes != units.unit_blocks.saturating_mul(BLOCK_BYTES) {
-            return Err(damaged("its units have another size"));
+        let named = changeset::of_blob(&blob).ok_or_else(|| chain(&blob, "has no name of one"))?;
+        let length = blobs.length(&blob)?;
+        if length > MAX_CHANGESET_BYTES {
+            return Err(chain(&blob, "is too long"));
         }
-        let mut frames = self.frames.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_it = |kept: &&KeptFrame| kept.pack == units.pack && kept.number == number;
-        if let Some(kept) = frames.iter().find(is_it) {
-            return Ok(kept.clone());
+        let bytes = blobs.read(&blob, 0..length)?;
+        let (content, seal) = changeset::split(&bytes);
+        let (id, changeset) =
+            changeset::decode(content).map_err(|source| HistoryError::Changeset {
+                blob: blob.clone(),
+                source,
+            })?;
+        if named != (changeset.sequence, id) {
+            return Err(chain(&blob, "is not the one that it is named"));
         }
-        let kept = KeptFrame {
-            pack: units.pack,
-            number,
-            first_block: u64::from(frame.units.start).saturating_mul(units.unit_blocks),
-            bytes: Arc::new(pack.read_frame(&*self.blobs, frame)?),
-        };
-        frames.push_back(kept.clone());
-        if frames.len() > FRAMES_KEPT {
-            frames.pop_front();
-        }
-        Ok(kept)
+        let seal = Seal::read(seal);
+        let written = Written { id, changeset };
+        Ok(Self {
+            blob,
+            written,
+            seal,
+        })
     }
 
-    /// Reads from one place in one frame, or zeros, and says how much.
-    fn read_some(&self, offset: u64, into: &mut [u8]) -> Result<usize, PackError> {
-        let (block, within) = (
-            offset.checked_div(BLOCK_BYTES).unwrap_or(0),
-            offset.checked_rem(BLOCK_BYTES).unwrap_or(0),
-        );
-        let (units, blocks) = self.map.find(block);
-        let left = blocks.saturating_mul(BLOCK_BYTES).saturating_sub(within);
-        let left = usize::try_from(left).unwrap_or(usize::MAX).min(into.len());
-        let (now, _) = into.split_at_mut(left);
-        let Some((units, place)) = units else {
-            now.fill(0);
-            return Ok(left);
-        };
-        let frame = self.frame(units, place)?;
-        let at = place
-            .saturating_sub(frame.first_block)
-            .saturating_mul(BLOCK_BYTES);
-        let at = usize::try_from(at.saturating_add(within)).unwrap_or(usize::MAX);
-        let bytes = frame.bytes.get(at..).unwrap_or_default();
-        let count = bytes.len().min(left);
-        if count == 0 {
-            let what = "a frame is too short";
-            let pack = units.pack;
-            return Err(PackError::Damaged { pack, what });
-        }
-        for (byte, from) in now.iter_mut().zip(bytes) {
-            *byte = *from;
-        }
-        Ok(count)
+    /// Whether a history can begin with it.
+    pub(crate) fn is_base(&self) -> bool {
+        self.written.changeset.kind == Kind::Base
     }
 }
 
-impl ReadAt for Version {
-    fn size_bytes(&self) -> u64 {
-        self.disk_bytes
-    }
+/// What was read of a blob, or its name and why it cannot be read.
+pub(crate) type ReadBlob = Result<Read, (String, HistoryError)>;
 
-    fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), ReadError> {
-        check_range(self.disk_bytes, offset, buffer.len() as u64)?;
-        let mut at = offset;
-        let mut rest = buffer;
-        while !rest.is_empty() {
-            let count = self
-                .read_some(at, rest)
-                .map_err(|error| ReadError::Format {
-                    offset: at,
-                    source: Box::new(error),
-                })?;
-            at = at.saturating_add(count as u64);
-            rest = rest.split_at_mut(count).1;
-        }
-        Ok(())
-    }
+/// Reads blobs of one sequence.
+pub(crate) fn read_group(blobs: &dyn Blobs, group: Vec<String>) -> Vec<ReadBlob> {
+    let read = |blob: String| Read::blob(blobs, blob.clone()).map_err(|error| (blob, error));
+    group.into_iter().map(read).collect()
+}
 
-    fn stretch_at(&self, offset: u64) -> Result<Stretch, ReadError> {
-        check_range(self.disk_bytes, offset, 1)?;
-        let block = offset.checked_div(BLOCK_BYTES).unwrap_or(0);
-        let (units, blocks) = self.map.find(block);
-        let end = block.saturating_add(blocks).saturating_mul(BLOCK_BYTES);
-        Ok(Stretch {
-            bytes: end.min(self.disk_bytes).saturating_sub(offset),
-            content: match units {
-                Some(_) => disk::Content::Data,
-                None => disk::Content::Zero,
-            },
-        })
-    }
+/// The name of a blob that was read, or could not be.
+pub(crate) fn blob_of(read: ReadBlob) -> String {
+    read.map_or_else(|(blob, _)| blob, |read| read.blob)
 }

@@ -16,6 +16,9 @@
 //! | [`changeset`] | what a changeset says, and how it is written down |
 //! | [`writer`] | a disk, or what changed of it, into packs and a changeset |
 //! | [`history`] | the chain, and versions of the disk out of it |
+//! | [`seal`] | who vouches for a changeset, and whether a history is what it was |
+//! | [`check`] | whether all that a history names is there and is what it was |
+//! | [`forget`] | the oldest changesets into one base; what nobody needs is removed |
 //!
 //! Invariants: packs and changesets never change once they are put; a changeset is put after all
 //! packs that it names, so that what it names is there; a unit is found by its content only. What
@@ -35,9 +38,14 @@
 
 pub mod blobs;
 pub mod changeset;
+pub mod check;
 mod codec;
+pub mod forget;
 pub mod history;
+mod map;
 pub mod pack;
+pub mod seal;
+mod version;
 pub mod writer;
 
 /// What a disk is kept and told of by: its dirty bitmaps have this granularity.

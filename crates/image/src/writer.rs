@@ -2,7 +2,7 @@
 
 use crate::BLOCK_BYTES;
 use crate::blobs::{BlobError, Blobs};
-use crate::changeset::{self, Changeset, ChangesetId, Content, Kind, Run};
+use crate::changeset::{self, Changeset, ChangesetId, Content, Kind, Replaced, Run};
 use crate::pack::{PackId, PackWriter, UnitDigest};
 use disk::{ReadAt, ReadError};
 use model::Timestamp;
@@ -137,6 +137,16 @@ pub struct Written {
     pub id: ChangesetId,
     /// What it says.
     pub changeset: Changeset,
+}
+
+impl Written {
+    /// Which it is in the chain: the one that the next changeset names. A base that stands for
+    /// others is the last of them there; anything else is itself.
+    #[must_use]
+    pub fn chain_id(&self) -> ChangesetId {
+        let replaced = self.changeset.replaced.last();
+        replaced.map_or(self.id, |last| last.id)
+    }
 }
 
 impl<'b> ChangesetWriter<'b> {
@@ -340,11 +350,43 @@ impl<'b> ChangesetWriter<'b> {
         Ok(())
     }
 
+    /// Says what neighbouring blocks hold: units of a pack that is there.
+    ///
+    /// # Errors
+    /// They do not ascend.
+    pub(crate) fn keep(&mut self, run: KeptUnits) -> Result<(), WriteError> {
+        let disk_end = self.about.disk_bytes.div_ceil(BLOCK_BYTES);
+        let end = run.start.saturating_add(run.blocks).min(disk_end);
+        if run.start < self.end || run.start >= end {
+            return Err(self.order(run.start));
+        }
+        let content = Content::Units {
+            pack: self.place(PackReference::Put(run.pack)),
+            first: run.first,
+            unit_blocks: run.unit_blocks,
+        };
+        self.run(run.start, end, content);
+        self.end = end;
+        Ok(())
+    }
+
     /// Puts what is left, and then the changeset: from then on it is there.
     ///
     /// # Errors
     /// A pack or the changeset cannot be put.
-    pub fn finish(mut self, taken: Timestamp, source: String) -> Result<Written, WriteError> {
+    pub fn finish(self, taken: Timestamp, source: String) -> Result<Written, WriteError> {
+        let blobs = self.blobs;
+        let prepared = self.prepare(taken, source, Vec::new())?;
+        prepared.put(blobs)
+    }
+
+    /// Puts what is left, and writes the changeset down without putting it.
+    pub(crate) fn prepare(
+        mut self,
+        taken: Timestamp,
+        source: String,
+        replaced: Vec<Replaced>,
+    ) -> Result<Prepared, WriteError> {
         self.put_pack()?;
         let put = self.packs.iter().filter_map(|reference| match reference {
             PackReference::Put(id) => Some(*id),
@@ -359,11 +401,37 @@ impl<'b> ChangesetWriter<'b> {
             source,
             packs: put.collect(),
             runs: self.runs,
+            replaced,
         };
         let (id, bytes) = changeset::encode(&changeset)?;
-        let name = changeset::blob(changeset.sequence, id);
-        self.blobs.put(&name, &bytes)?;
-        Ok(Written { id, changeset })
+        let written = Written { id, changeset };
+        Ok(Prepared { written, bytes })
+    }
+}
+
+/// Neighbouring blocks whose units are in a pack already.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct KeptUnits {
+    pub(crate) start: u64,
+    pub(crate) blocks: u64,
+    pub(crate) pack: PackId,
+    pub(crate) first: u32,
+    pub(crate) unit_blocks: u32,
+}
+
+/// A changeset all of whose packs are there, and which is not there itself.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) written: Written,
+    bytes: Vec<u8>,
+}
+
+impl Prepared {
+    /// Puts the changeset: from then on it is there.
+    pub(crate) fn put(self, blobs: &dyn Blobs) -> Result<Written, WriteError> {
+        let name = changeset::blob(self.written.changeset.sequence, self.written.id);
+        blobs.put(&name, &self.bytes)?;
+        Ok(self.written)
     }
 }
 

@@ -1,12 +1,10 @@
 //! Histories of drawn disks: every version reads as the disk was, and no damage goes unseen.
-#![expect(
-    clippy::unwrap_used,
-    reason = "the helpers of a test fail it by panicking"
-)]
+
+mod support;
 
 use disk::{Content, ReadAt};
 use image::BLOCK_BYTES;
-use image::blobs::{Blobs, MemoryBlobs};
+use image::blobs::Blobs;
 use image::changeset::{self, Kind};
 use image::history::History;
 use image::pack::{PackId, verify};
@@ -15,108 +13,8 @@ use model::Timestamp;
 use proptest::prelude::*;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
-use std::ops::Range;
 use std::sync::Arc;
-
-const BLOCK: usize = BLOCK_BYTES as usize;
-
-/// A disk and its history, by draws.
-struct Shadow {
-    random: ChaCha8Rng,
-    blobs: Arc<MemoryBlobs>,
-    known: KnownUnits,
-    disk: Vec<u8>,
-    /// The disk at each changeset.
-    versions: Vec<Vec<u8>>,
-    history: History,
-}
-
-impl Shadow {
-    fn new(seed: u64, disk_bytes: usize) -> Self {
-        let mut shadow = Self {
-            random: ChaCha8Rng::seed_from_u64(seed),
-            blobs: Arc::default(),
-            known: KnownUnits::default(),
-            disk: vec![0; disk_bytes],
-            versions: Vec::new(),
-            history: History::default(),
-        };
-        shadow.change();
-        let blocks = 0..shadow.blocks();
-        shadow.capture(Kind::Base, Cut::WHOLE, &[blocks]);
-        shadow
-    }
-
-    fn blocks(&self) -> u64 {
-        (self.disk.len() as u64).div_ceil(BLOCK_BYTES)
-    }
-
-    fn draw(&mut self, below: u64) -> u64 {
-        self.random.next_u64() % below.max(1)
-    }
-
-    /// Changes some blocks: to noise, to what is there elsewhere, to zeros. Says which.
-    fn change(&mut self) -> Vec<Range<u64>> {
-        let mut dirty = Vec::new();
-        let mut at = self.draw(8);
-        while at < self.blocks() {
-            let blocks = 1 + self.draw(9);
-            let end = (at + blocks).min(self.blocks());
-            let how = self.draw(4);
-            let other = self.draw(self.blocks()) as usize * BLOCK;
-            for block in at..end {
-                let place = block as usize * BLOCK;
-                let place = place..self.disk.len().min(place + BLOCK);
-                match how {
-                    0 => self.disk[place].fill(0),
-                    1 if other + place.len() <= self.disk.len() => {
-                        self.disk
-                            .copy_within(other..other + place.len(), place.start);
-                    }
-                    _ => self.random.fill_bytes(&mut self.disk[place]),
-                }
-            }
-            dirty.push(at..end);
-            at = end + 1 + self.draw(40);
-        }
-        dirty
-    }
-
-    fn capture(&mut self, kind: Kind, cut: Cut, dirty: &[Range<u64>]) {
-        let about = About {
-            kind,
-            sequence: self.versions.len() as u64,
-            parent: self.history.head(),
-            disk_bytes: self.disk.len() as u64,
-        };
-        let mut writer = ChangesetWriter::new(&*self.blobs, &mut self.known, about, cut);
-        for part in dirty {
-            writer.write_from(&self.disk, part.clone()).unwrap();
-        }
-        let taken = Timestamp::from_unix_ns(self.versions.len() as i64);
-        let written = writer.finish(taken, "a test".to_owned()).unwrap();
-        self.history.add(written).unwrap();
-        self.versions.push(self.disk.clone());
-    }
-
-    fn step(&mut self) {
-        let dirty = self.change();
-        self.capture(Kind::Increment, Cut::CHANGE, &dirty);
-    }
-
-    fn resize(&mut self, disk_bytes: usize) {
-        let before = self.blocks();
-        self.disk.resize(disk_bytes, 0);
-        let grown = before.min(self.blocks())..self.blocks();
-        self.capture(Kind::Resync, Cut::CHANGE, &[grown]);
-    }
-}
-
-fn read(source: &dyn ReadAt, part: Range<usize>) -> Vec<u8> {
-    let mut bytes = vec![0; part.len()];
-    source.read_exact_at(part.start as u64, &mut bytes).unwrap();
-    bytes
-}
+use support::{BLOCK, Shadow, read};
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]

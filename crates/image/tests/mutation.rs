@@ -93,6 +93,7 @@ fn damaged_changesets_are_refused() {
                 },
             })
             .collect(),
+        replaced: Vec::new(),
     };
     let (id, bytes) = changeset::encode(&sound).unwrap();
     assert_eq!(changeset::decode(&bytes), Ok((id, sound)));

@@ -1,5 +1,6 @@
 //! What can go wrong with the store.
 
+use crate::images::IMAGE_NAME_BYTES_MAX;
 use crate::key::KeyError;
 use crate::reference::ReferenceError;
 use crate::space::free_bytes;
@@ -156,6 +157,48 @@ pub enum StoreError {
         /// The run.
         run: RunId,
     },
+    /// The text is no name of an image, or not that of the record that comes with it.
+    #[error(
+        "{name:?} is no name of an image: lower-case letters, digits, '.', '_' and '-', at most {IMAGE_NAME_BYTES_MAX}, the first a letter or a digit"
+    )]
+    ImageName {
+        /// The text.
+        name: String,
+    },
+    /// There is an image of this name already.
+    #[error("there is an image {name} already")]
+    ImageTaken {
+        /// Its name.
+        name: String,
+    },
+    /// No image has this name.
+    #[error("there is no image {name}")]
+    ImageMissing {
+        /// The name.
+        name: String,
+    },
+    /// Another process writes to the image; only one does at a time.
+    #[error("image {name} is being written to by {}", writer(*pid))]
+    ImageBusy {
+        /// Its name.
+        name: String,
+        /// The process, where it is known.
+        pid: Option<i32>,
+    },
+    /// The image was opened for reading.
+    #[error("image {name} was opened for reading only")]
+    ImageReadOnly {
+        /// Its name.
+        name: String,
+    },
+    /// A file of the image does not hold what it must.
+    #[error("image {name} is damaged: {detail}")]
+    ImageDamaged {
+        /// Its name.
+        name: String,
+        /// What is wrong.
+        detail: String,
+    },
     /// The process is shutting down, or a call on the store broke off.
     #[error("the store's work was broken off")]
     BrokenOff,
@@ -211,6 +254,13 @@ impl StoreError {
 /// Least free space at which a failure of the database is put down to something else: its shared
 /// index grows by this much, and that failure has no code of its own.
 const SHARED_INDEX_BYTES: u64 = 32 * 1024;
+
+fn writer(pid: Option<i32>) -> String {
+    pid.map_or_else(
+        || "another process".to_owned(),
+        |pid| format!("process {pid}"),
+    )
+}
 
 fn no_space_at(root: &Path) -> bool {
     free_bytes(root).is_ok_and(|free| free < SHARED_INDEX_BYTES)

@@ -6,6 +6,7 @@
 //! DIR/                     0700
 //! ├── events.sqlite        0600  events and what is derived from them (WAL, synchronous = FULL)
 //! ├── blobs/KEY            0600  evidence, such as blobs/runs/RUN/majority.state
+//! ├── images/NAME/          0700  histories of disks; see [`Images`]
 //! ├── reserve              0600  1 MiB, given up so that a full disk can be pruned
 //! ├── staging/WRITER/N     0600  content on its way to its key
 //! └── writers/WRITER       0600  locked (flock) for as long as that writer lives
@@ -47,7 +48,9 @@ mod evidence;
 mod findings;
 mod history;
 mod holder;
+mod images;
 mod key;
+mod keys;
 mod ledger;
 mod lookup;
 mod reference;
@@ -60,7 +63,9 @@ mod writer;
 pub use crate::error::StoreError;
 pub use crate::events::EventFilter;
 pub use crate::findings::FindingFilter;
+pub use crate::images::{IMAGE_NAME_BYTES_MAX, ImageRecord, ImageSource, Images, Shelf};
 pub use crate::key::{BlobKey, KEY_BYTES_MAX, KeyError};
+pub use crate::keys::{Secret, SecretError, credential_secret, read_or_make_secret, read_secret};
 pub use crate::ledger::BlobInfo;
 pub use crate::reference::{PREFIX_CHARS_MIN, Reference, ReferenceError};
 pub use crate::runs::{RunState, RunSummary};

@@ -1,6 +1,6 @@
 //! How a changeset is written down and read again.
 
-use super::{Changeset, ChangesetId, Content, Kind, MAX_SOURCE_BYTES, Run};
+use super::{Changeset, ChangesetId, Content, Kind, MAX_REPLACED, MAX_SOURCE_BYTES, Replaced, Run};
 use crate::codec::{Taker, put_number};
 use crate::pack::{MAX_UNITS, PackId};
 use model::Timestamp;
@@ -91,7 +91,27 @@ fn body(changeset: &Changeset) -> Vec<u8> {
         }
         end = run.end();
     }
+    put_number(&mut body, changeset.replaced.len() as u64);
+    for replaced in &changeset.replaced {
+        put_number(&mut body, replaced.sequence);
+        body.extend(replaced.id.0);
+    }
     body
+}
+
+/// Parts a blob into the changeset and the seal behind it, which is empty where there is none.
+#[must_use]
+pub fn split(bytes: &[u8]) -> (&[u8], &[u8]) {
+    let stored_bytes = || {
+        let mut taker = Taker::new(bytes);
+        taker.bytes(HEADER_BYTES.checked_sub(8)?)?;
+        usize::try_from(u32::from_le_bytes(taker.array()?)).ok()
+    };
+    let end = stored_bytes()
+        .and_then(|stored| stored.checked_add(HEADER_BYTES))
+        .and_then(|end| end.checked_add(DIGEST_BYTES))
+        .unwrap_or(bytes.len());
+    bytes.split_at_checked(end).unwrap_or((bytes, &[]))
 }
 
 /// Reads a changeset, and says its id.
@@ -157,7 +177,14 @@ fn read_body(body: &[u8]) -> Option<Changeset> {
     let source = str::from_utf8(taker.bytes(source_bytes)?).ok()?.to_owned();
     let packs = packs(&mut taker)?;
     let runs = runs(&mut taker, disk_blocks, packs.len())?;
-    taker.is_empty().then_some(Changeset {
+    let replaced = replaced(&mut taker)?;
+    let stands_for = replaced.last().map(|last| last.sequence);
+    let sound = match kind {
+        // The first base stands for none, a later one for all before it.
+        Kind::Base => stands_for.unwrap_or(0) == sequence,
+        Kind::Increment | Kind::Resync => stands_for.is_none(),
+    };
+    (sound && taker.is_empty()).then_some(Changeset {
         kind,
         sequence,
         parent,
@@ -166,7 +193,26 @@ fn read_body(body: &[u8]) -> Option<Changeset> {
         source,
         packs,
         runs,
+        replaced,
     })
+}
+
+fn replaced(taker: &mut Taker<'_>) -> Option<Vec<Replaced>> {
+    let count = usize::try_from(taker.number()?).ok()?;
+    if count > MAX_REPLACED {
+        return None;
+    }
+    let mut replaced = Vec::new();
+    for _ in 0..count {
+        let sequence = taker.number()?;
+        let id = ChangesetId(taker.array()?);
+        let ascends = |last: &Replaced| last.sequence < sequence;
+        if !replaced.last().is_none_or(ascends) {
+            return None;
+        }
+        replaced.push(Replaced { sequence, id });
+    }
+    Some(replaced)
 }
 
 fn packs(taker: &mut Taker<'_>) -> Option<Vec<PackId>> {
@@ -247,6 +293,7 @@ mod tests {
                     },
                 })
                 .collect(),
+            replaced: Vec::new(),
         };
         let body = body(&sound);
         assert_eq!(read_body(&body).as_ref(), Some(&sound));

@@ -4,6 +4,7 @@
 //! "VDGRCHNG"  version u32  body's stored bytes u32, raw bytes u32      20 bytes
 //! body        one zstd frame
 //! digest      BLAKE3 of all before it, 32 bytes: the changeset's id
+//! seal        where the history is sealed: see [`crate::seal`]
 //! ```
 //!
 //! In the body all numbers are LEB128:
@@ -14,17 +15,22 @@
 //! packs: count, then the id of each, 32 bytes
 //! runs:  count, then for each: blocks skipped since the last one's end, blocks,
 //!        0 for zeros, or 1 + pack's place in the list, first unit, blocks of a unit
+//! replaced: count, then for each: sequence, id (32 bytes)
 //! ```
 //!
 //! What a base does not tell of is zeros; what a later one does not tell of is as before.
 
 mod format;
 
-pub use format::{ChangesetError, decode, encode};
+pub use format::{ChangesetError, decode, encode, split};
 
 use crate::pack::PackId;
 use model::Timestamp;
 use std::fmt;
+
+/// The most changesets that a base says it stands for: an anchor that is older cannot be held
+/// against the history any more. 65,536 are 2.5 MB, and six weeks of a capture a minute.
+pub const MAX_REPLACED: usize = 1 << 16;
 
 /// The most bytes of a source's description.
 pub const MAX_SOURCE_BYTES: usize = 4096;
@@ -112,6 +118,17 @@ pub struct Changeset {
     pub packs: Vec<PackId>,
     /// What it tells of, ascending and apart.
     pub runs: Vec<Run>,
+    /// Of a base: the changesets that it stands for, ascending. The last of them has its sequence.
+    pub replaced: Vec<Replaced>,
+}
+
+/// A changeset that a base stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Replaced {
+    /// Its place in the history.
+    pub sequence: u64,
+    /// Its id in the chain.
+    pub id: ChangesetId,
 }
 
 /// What all changesets' names begin with.
