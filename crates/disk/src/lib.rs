@@ -9,6 +9,7 @@
 //! | [`qcow2`] | qcow2 images: the disk, its snapshots, its bitmaps, its map |
 //! | [`lvm`] | linear volumes of LVM2, over several disks |
 //! | [`partition`] | partition tables: MBR and GPT |
+//! | [`volume`] | what lies on disks: partitions, volumes of LVM2, and what each of them holds |
 //!
 //! Everything that is read here was written by others: no parser panics, follows a name, or takes
 //! time or memory by what an image claims; each limit is a constant with its reason. A raw image
@@ -59,6 +60,7 @@ pub mod lvm;
 pub mod partition;
 pub mod qcow2;
 pub mod read_at;
+pub mod volume;
 
 pub use bytes::Short;
 pub use format::{Format, FormatError, Probing};

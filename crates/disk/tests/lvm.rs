@@ -69,9 +69,9 @@ fn disks() -> BTreeMap<String, Source> {
 #[test]
 fn linear_volumes_are_read_over_all_disks() {
     for (index, expected_id) in IDS.iter().enumerate() {
-        let PhysicalVolume { id, group } = physical_volume(&disk(index)).unwrap();
+        let PhysicalVolume { id, data_at, group } = physical_volume(&disk(index)).unwrap();
         let group = group.unwrap();
-        assert_eq!(id, *expected_id);
+        assert_eq!((id.as_str(), data_at), (*expected_id, EXTENTS_AT as u64));
         assert_eq!((group.name.as_str(), group.sequence), ("data-vg", 7));
         let names: Vec<_> = group
             .volumes

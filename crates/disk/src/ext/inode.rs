@@ -191,7 +191,9 @@ impl Inode {
         self.flags & FLAG_EXTENTS != 0
     }
 
-    pub(super) fn is_inline(&self) -> bool {
+    /// Whether its data, or the names in it, lie in the inode itself.
+    #[must_use]
+    pub fn is_inline(&self) -> bool {
         self.flags & FLAG_INLINE != 0
     }
 

@@ -4,12 +4,12 @@
 //! descriptors, bitmaps, tables of inodes, then what the inodes in use point to. A block in no
 //! range is free or not by its group's bitmap.
 
-use crate::bytes::{Fields, power_of_two, saturate};
+use crate::bytes::saturate;
 use crate::ext::error::{ExtError, limited};
 use crate::ext::inode::{FileKind, Inode};
-use crate::ext::{BLOCKS_UNUSED, Ext, INODES_UNUSED};
-use crate::read_at::{ReadAt, check_range};
-use std::sync::Arc;
+use crate::ext::scan::is_set;
+use crate::ext::{BLOCKS_UNUSED, Ext};
+use crate::read_at::ReadAt;
 
 /// How many ranges are gathered: they take 128 MiB. A file system of 36,000 files has some 40,000.
 pub const MAX_RANGES: u64 = 4 << 20;
@@ -89,7 +89,6 @@ const MAX_DAMAGED: usize = 1000;
 
 impl<'a> Layout<'a> {
     pub(super) fn read(ext: &'a Ext) -> Result<Self, ExtError> {
-        check_tables(ext)?;
         // No block belongs to two files, so that there are not more ranges than blocks; but the
         // groups' own parts may lie past the end of an image that was cut.
         let there = ext
@@ -109,10 +108,10 @@ impl<'a> Layout<'a> {
             damaged: Vec::new(),
         };
         layout.take_superblocks(ext)?;
-        for (group, index) in ext.groups.iter().zip(0..) {
+        for group in &ext.groups {
             layout.take_group(ext, group)?;
-            layout.take_inodes(ext, group, index)?;
         }
+        layout.take_inodes(ext)?;
         // Where two claim a block, the one that starts first is told, and of those the one that is
         // more certain.
         layout
@@ -247,26 +246,10 @@ impl<'a> Layout<'a> {
         Ok(())
     }
 
-    /// Takes what the inodes of a group point to.
-    fn take_inodes(&mut self, ext: &Ext, group: &super::Group, index: u32) -> Result<(), ExtError> {
-        let superblock = ext.superblock();
-        if superblock.features.group_flags() && group.flags & INODES_UNUSED != 0 {
-            return Ok(());
-        }
-        let Ok(bitmap) = self.check_group(group) else {
-            return Ok(());
-        };
-        let first = index
-            .saturating_mul(superblock.group_inodes)
-            .saturating_add(1);
-        for within in 0..superblock.group_inodes {
-            let number = first.saturating_add(within);
-            if number > superblock.inodes || !is_set(&bitmap, within.into()) {
-                continue;
-            }
-            let taken = ext
-                .inode(number)
-                .and_then(|inode| self.take_inode(ext, &inode));
+    /// Takes what all inodes point to.
+    fn take_inodes(&mut self, ext: &Ext) -> Result<(), ExtError> {
+        for inode in ext.inodes()? {
+            let taken = inode.and_then(|inode| self.take_inode(ext, &inode));
             match taken {
                 Ok(()) => {}
                 Err(limit @ ExtError::Limit { .. }) => return Err(limit),
@@ -274,18 +257,6 @@ impl<'a> Layout<'a> {
             }
         }
         Ok(())
-    }
-
-    /// The bitmap of a group's inodes, if it and the table are there; else there is a damage.
-    fn check_group(&mut self, group: &super::Group) -> Result<Arc<[u8]>, ()> {
-        let superblock = self.ext.superblock();
-        let blocks = superblock.inode_table_blocks();
-        let end = group.inode_table.saturating_add(blocks);
-        let end = end.saturating_mul(superblock.block_bytes);
-        let table = check_range(self.ext.device.source.size_bytes(), 0, end);
-        let table = table.map_err(ExtError::read("a table of inodes"));
-        let bitmap = table.and_then(|()| self.ext.block(group.inode_bitmap, "a bitmap of inodes"));
-        bitmap.map_err(|error| self.damage(error))
     }
 
     fn damage(&mut self, error: ExtError) {
@@ -345,30 +316,6 @@ fn class_of(ext: &Ext, inode: &Inode) -> Option<Class> {
         FileKind::File => Some(Class::File),
         _ => None,
     }
-}
-
-/// Tables of inodes that overlap would let a small image have any number of inodes.
-fn check_tables(ext: &Ext) -> Result<(), ExtError> {
-    let mut starts: Vec<_> = ext.groups.iter().map(|group| group.inode_table).collect();
-    starts.sort_unstable();
-    let blocks = ext.superblock().inode_table_blocks();
-    let neighbours = starts.iter().zip(starts.iter().skip(1));
-    for (start, next) in neighbours {
-        if start.saturating_add(blocks) > *next {
-            return Err(ExtError::Block {
-                what: "a table of inodes",
-                block: *next,
-                rule: "another one reaches into it",
-            });
-        }
-    }
-    Ok(())
-}
-
-fn is_set(bitmap: &[u8], bit: u64) -> bool {
-    let byte = Fields(bitmap).byte(saturate(bit / 8)).unwrap_or(0);
-    let mask = power_of_two(u32::try_from(bit % 8).unwrap_or(0)).unwrap_or(0);
-    u64::from(byte) & mask != 0
 }
 
 impl Range {

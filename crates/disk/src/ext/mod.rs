@@ -15,6 +15,7 @@
 //! | `map` | [`FileMap`]: a file's blocks |
 //! | `file` | [`File`]: its data |
 //! | `directory`, `tree` | names, and [`Walk`]: all of them with their paths |
+//! | `scan` | [`Inodes`]: all inodes in use |
 //! | `attributes` | [`Attribute`]: extended attributes, access lists among them |
 //! | `layout` | [`Layout`]: what a block is, and whose |
 //!
@@ -31,6 +32,7 @@ mod inode;
 mod journal;
 mod layout;
 mod map;
+mod scan;
 mod superblock;
 mod tree;
 
@@ -39,7 +41,7 @@ use std::sync::Arc;
 
 use crate::bytes::{Fields, saturate};
 use crate::cache::Cache;
-use crate::read_at::{ReadError, Source};
+use crate::read_at::{ReadAt, ReadError, Source};
 use device::Device;
 use superblock::{SUPERBLOCK_AT, SUPERBLOCK_BYTES};
 
@@ -51,6 +53,7 @@ pub use inode::{FileKind, FileTime, Inode};
 pub use journal::Replay;
 pub use layout::{Class, Layout, MAX_RANGES, Owner};
 pub use map::{Extent, FileMap, MAX_EXTENTS};
+pub use scan::Inodes;
 pub use superblock::{Features, Superblock};
 pub use tree::{Entry, MAX_ENTRIES, MAX_PATH_BYTES, Walk};
 
@@ -252,8 +255,13 @@ impl Ext {
         self.names_within(directory, &mut MAX_DIRECTORY_BYTES.clone())
     }
 
-    /// Likewise, but takes what is read of blocks from a budget.
-    fn names_within(&self, directory: &Inode, budget: &mut u64) -> Result<Vec<Name>, ExtError> {
+    /// Likewise, but takes what is read of blocks from a budget: no block belongs to two
+    /// directories, so that all together are not larger than what the file system lies on.
+    ///
+    /// # Errors
+    ///
+    /// When it is no directory, is damaged, or has more blocks than the budget.
+    pub fn names_within(&self, directory: &Inode, budget: &mut u64) -> Result<Vec<Name>, ExtError> {
         if directory.kind() != FileKind::Directory {
             return Err(ExtError::Inode {
                 inode: directory.number,
@@ -315,6 +323,27 @@ impl Ext {
     #[must_use]
     pub fn walk(&self) -> Walk<'_> {
         Walk::new(self)
+    }
+
+    /// All inodes that are in use by their bitmaps, in the order of their numbers.
+    ///
+    /// # Errors
+    ///
+    /// When the tables of inodes overlap.
+    pub fn inodes(&self) -> Result<Inodes<'_>, ExtError> {
+        Inodes::new(self)
+    }
+
+    /// The blocks whose newest contents lie in the journal, ascending: what the disk holds in their
+    /// place is older.
+    pub fn replayed_blocks(&self) -> impl Iterator<Item = u64> {
+        self.device.replayed.keys().copied()
+    }
+
+    /// How large what the file system lies on is.
+    #[must_use]
+    pub fn source_bytes(&self) -> u64 {
+        self.device.source.size_bytes()
     }
 
     /// What each block is.

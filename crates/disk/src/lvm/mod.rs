@@ -109,6 +109,8 @@ pub enum LvmError {
 pub struct PhysicalVolume {
     /// Its id: 32 letters and digits.
     pub id: String,
+    /// Where its data start: what lies before is LVM's own.
+    pub data_at: u64,
     /// The group, if it belongs to one and keeps metadata.
     pub group: Option<VolumeGroup>,
 }
@@ -178,7 +180,10 @@ fn labelled(disk: &dyn ReadAt, label: &[u8]) -> Result<PhysicalVolume, LvmError>
     let id = lossy(fields.part(header, 32)?);
     let mut at = header.saturating_add(40);
     // Data come first, then metadata; each list ends with zeros.
-    while next_area(fields, &mut at)?.is_some() {}
+    let mut data_at = u64::MAX;
+    while let Some((place, _)) = next_area(fields, &mut at)? {
+        data_at = data_at.min(place);
+    }
     let mut group: Option<VolumeGroup> = None;
     for _ in 0..MAX_AREAS {
         let Some((place, bytes)) = next_area(fields, &mut at)? else {
@@ -188,7 +193,11 @@ fn labelled(disk: &dyn ReadAt, label: &[u8]) -> Result<PhysicalVolume, LvmError>
         let newest = group.as_ref().map_or(0, |group| group.sequence);
         group = found.filter(|found| found.sequence > newest).or(group);
     }
-    Ok(PhysicalVolume { id, group })
+    Ok(PhysicalVolume {
+        id,
+        data_at: if data_at == u64::MAX { 0 } else { data_at },
+        group,
+    })
 }
 
 /// The next place of a list, unless it is its end.

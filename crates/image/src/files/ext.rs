@@ -1,0 +1,207 @@
+//! ext2, ext3 and ext4 as a [`FileSystem`].
+
+use crate::files::system::{FileSystem, FilesError, Found, Owner, Owners};
+use crate::files::{AttributesDigest, BlockClass, Object, ObjectId};
+use disk::ext::{Attribute, Class, Ext, ExtError, FileKind, Inode, Layout, ROOT_INODE};
+use disk::{ReadError, Source};
+use std::ops::ControlFlow;
+
+/// Flags of inodes that a user sets, or that tell how an object behaves: `chattr` shows them. The
+/// others tell how it is stored.
+const USER_FLAGS: u32 = 0x6213_c8ff;
+
+/// How long data in an inode can be: an inode has at most a block, of 64 KiB at most.
+const MAX_INLINE_BYTES: u64 = 64 << 10;
+
+/// A last block of a directory can be cut off by the end of what it lies on.
+const SLACK_BYTES: u64 = 64 << 10;
+
+/// An ext file system whose files are told of.
+#[derive(Debug)]
+pub struct ExtFiles(Ext);
+
+impl ExtFiles {
+    /// Opens the file system that fills `source`.
+    ///
+    /// # Errors
+    /// As of [`Ext::open`].
+    pub fn open(source: Source) -> Result<Self, ExtError> {
+        Ext::open(source).map(Self)
+    }
+
+    fn found(&self, inode: &Inode) -> Found {
+        let ext = &self.0;
+        let kind = inode.kind();
+        let mut damage = None;
+        let extents = kept(ext.map(inode).map(|map| map.extents), &mut damage);
+        let attributes = kept(ext.attributes(inode), &mut damage);
+        let target = match kind {
+            FileKind::Symlink => kept(ext.link_target(inode), &mut damage),
+            _ => Vec::new(),
+        };
+        let inline = match kind == FileKind::File && inode.is_inline() {
+            true => {
+                let file = ext.open_file(inode);
+                let bytes = file.and_then(|file| file.read_all(MAX_INLINE_BYTES));
+                Some(kept(bytes, &mut damage))
+            }
+            false => None,
+        };
+        Found {
+            object: Object {
+                id: ObjectId(inode.number.into()),
+                generation: inode.generation.into(),
+                kind,
+                mode: inode.mode,
+                uid: inode.uid,
+                gid: inode.gid,
+                size_bytes: inode.size_bytes,
+                links: inode.links.into(),
+                flags: inode.flags & USER_FLAGS,
+                accessed: inode.accessed,
+                changed: inode.changed,
+                modified: inode.modified,
+                born: inode.born,
+                device: inode.device(),
+                attributes: digest(attributes),
+            },
+            extents,
+            target,
+            inline,
+            damage: damage.map(FilesError::from),
+        }
+    }
+}
+
+/// What was read, or nothing and the damage.
+fn kept<T: Default>(read: Result<T, ExtError>, damage: &mut Option<ExtError>) -> T {
+    read.unwrap_or_else(|error| {
+        *damage = Some(error);
+        T::default()
+    })
+}
+
+/// What stands for attributes: BLAKE3 over each name and value with their lengths, sorted.
+fn digest(mut attributes: Vec<Attribute>) -> Option<AttributesDigest> {
+    if attributes.is_empty() {
+        return None;
+    }
+    attributes.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+    let mut hasher = blake3::Hasher::new();
+    for Attribute { name, value } in &attributes {
+        for part in [name, value] {
+            hasher.update(&(part.len() as u64).to_le_bytes());
+            hasher.update(part);
+        }
+    }
+    Some(AttributesDigest(*hasher.finalize().as_bytes()))
+}
+
+/// The number of an inode, or one that there is none of.
+fn number(id: ObjectId) -> u32 {
+    u32::try_from(id.0).unwrap_or(0)
+}
+
+impl FileSystem for ExtFiles {
+    fn block_bytes(&self) -> u64 {
+        self.0.superblock().block_bytes
+    }
+
+    fn root(&self) -> ObjectId {
+        ObjectId(ROOT_INODE.into())
+    }
+
+    fn objects(
+        &self,
+        take: &mut dyn FnMut(Result<Found, FilesError>) -> ControlFlow<()>,
+    ) -> Result<(), FilesError> {
+        for inode in self.0.inodes()? {
+            // Inodes without a mode are kept for the file system's own use; values of attributes
+            // belong to other inodes.
+            let is_object = |inode: &Inode| inode.mode != 0 && !inode.is_attribute_value();
+            if inode.as_ref().is_ok_and(|inode| !is_object(inode)) {
+                continue;
+            }
+            let found = inode.map(|inode| self.found(&inode));
+            if take(found.map_err(FilesError::from)).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn object(&self, id: ObjectId) -> Result<Found, FilesError> {
+        let inode = self.0.inode(number(id))?;
+        if inode.mode == 0 {
+            return Err(FilesError::NoObject(id.0));
+        }
+        Ok(self.found(&inode))
+    }
+
+    fn bytes_max(&self) -> u64 {
+        self.0.source_bytes().saturating_add(SLACK_BYTES)
+    }
+
+    fn names(
+        &self,
+        directory: ObjectId,
+        budget: &mut u64,
+        take: &mut dyn FnMut(&[u8], ObjectId),
+    ) -> Result<(), FilesError> {
+        let inode = self.0.inode(number(directory))?;
+        let encrypted = inode.is_encrypted();
+        for name in self.0.names_within(&inode, budget)? {
+            if name.bytes == b"." || name.bytes == b".." {
+                continue;
+            }
+            let id = ObjectId(name.inode.into());
+            match encrypted {
+                // Any byte can be in it; what stands for it must be the same each time.
+                true => take(hexadecimal(&name.bytes).as_bytes(), id),
+                false => take(&name.bytes, id),
+            }
+        }
+        Ok(())
+    }
+
+    fn read(&self, place: u64, buffer: &mut [u8]) -> Result<(), ReadError> {
+        self.0.read(place, buffer)
+    }
+
+    fn displaced(&self) -> Vec<u64> {
+        self.0.replayed_blocks().collect()
+    }
+
+    fn owners(&self) -> Result<Box<dyn Owners + '_>, FilesError> {
+        Ok(Box::new(self.0.layout()?))
+    }
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl Owners for Layout<'_> {
+    fn at(&self, block: u64) -> Owner {
+        let owner = Layout::at(self, block);
+        Owner {
+            class: match owner.class {
+                Class::Boot => BlockClass::Boot,
+                Class::Superblock => BlockClass::Superblock,
+                Class::Descriptors => BlockClass::Descriptors,
+                Class::BlockBitmap | Class::InodeBitmap => BlockClass::Bitmap,
+                Class::InodeTable => BlockClass::InodeTable,
+                Class::Journal => BlockClass::Journal,
+                Class::Directory => BlockClass::Directory,
+                Class::File => BlockClass::File,
+                Class::Symlink => BlockClass::Symlink,
+                Class::Map => BlockClass::Map,
+                Class::Attributes => BlockClass::Attributes,
+                Class::Free => BlockClass::Free,
+                Class::Unowned => BlockClass::Unowned,
+                Class::Outside => BlockClass::Outside,
+            },
+            object: owner.inode.map(|inode| ObjectId(inode.into())),
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! The files of whole disks: all volumes, each by itself, so that damage in one leaves the others.
+
+use crate::files::diff::{Diff, diff};
+use crate::files::system::FilesError;
+use crate::files::{ExtFiles, Files, Ranges};
+use disk::partition::PartitionError;
+use disk::volume::{Place, Volume, VolumeKind, Volumes, volumes};
+use disk::{ReadAt as _, Source};
+use std::sync::Arc;
+
+/// A volume, and the files on it.
+#[derive(Debug)]
+pub struct VolumeFiles {
+    /// The volume.
+    pub volume: Volume,
+    /// Its files, or why they are not told of: blocks are all the same.
+    pub files: Result<Files, FilesError>,
+}
+
+/// What is on disks that belong together.
+#[derive(Debug, Default)]
+pub struct DiskFiles {
+    /// The volumes, in the order of [`Volumes`].
+    pub volumes: Vec<VolumeFiles>,
+    /// Where partition tables and the metadata of LVM2 lie.
+    pub metadata: Vec<Place>,
+    /// What is wrong with partition tables, by the disk's number.
+    pub damage: Vec<(usize, PartitionError)>,
+    /// The sizes of the disks.
+    pub sizes_bytes: Vec<u64>,
+}
+
+impl DiskFiles {
+    /// Reads all volumes, and the trees of those that can be read. What cannot be is told of in its
+    /// place.
+    #[must_use]
+    pub fn read(disks: &[Source]) -> Self {
+        let Volumes {
+            volumes,
+            metadata,
+            damage,
+        } = volumes(disks);
+        let each = volumes.into_iter().map(|volume| VolumeFiles {
+            files: files(&volume),
+            volume,
+        });
+        Self {
+            volumes: each.collect(),
+            metadata,
+            damage,
+            sizes_bytes: disks.iter().map(|disk| disk.size_bytes()).collect(),
+        }
+    }
+
+    /// The volume of a name.
+    #[must_use]
+    pub fn named(&self, name: &str) -> Option<&VolumeFiles> {
+        self.volumes.iter().find(|one| one.volume.name == name)
+    }
+
+    /// The volumes whose files can be told of.
+    pub fn readable(&self) -> impl Iterator<Item = (&Volume, &Files)> {
+        let each = self.volumes.iter();
+        each.filter_map(|one| Some((&one.volume, one.files.as_ref().ok()?)))
+    }
+}
+
+fn files(volume: &Volume) -> Result<Files, FilesError> {
+    let source = match &volume.source {
+        Ok(source) => Arc::clone(source),
+        Err(error) => return Err(FilesError::Volume(error.to_string())),
+    };
+    if let Some(damage) = &volume.damage {
+        return Err(FilesError::Volume(damage.to_string()));
+    }
+    match volume.kind {
+        VolumeKind::Ext => Files::read(Arc::new(ExtFiles::open(source)?)),
+        kind => Err(FilesError::NotRead(kind)),
+    }
+}
+
+/// What happened on a volume.
+#[derive(Debug)]
+pub struct VolumeDiff {
+    /// Its name.
+    pub name: String,
+    /// What it holds now; or held, if it is gone.
+    pub kind: VolumeKind,
+    /// How much of it may differ.
+    pub dirty_bytes: u64,
+    /// What happened to its files, or why that is not told.
+    pub files: Result<Diff, FilesError>,
+}
+
+/// Tells what happened on each volume, which is found again by its name. `dirty` are the parts of
+/// each disk that may differ.
+#[must_use]
+pub fn diff_disks(before: &DiskFiles, after: &DiskFiles, dirty: &[Ranges]) -> Vec<VolumeDiff> {
+    let mut found = Vec::new();
+    for now in &after.volumes {
+        let volume = &now.volume;
+        let was = before.named(&volume.name);
+        // A volume that lies elsewhere now may differ anywhere.
+        let moved = was.is_none_or(|was| was.volume.places != volume.places);
+        let dirty = match moved {
+            true => Ranges::all(volume.size_bytes()),
+            false => Ranges::in_volume(&volume.places, dirty),
+        };
+        found.push(VolumeDiff {
+            name: volume.name.clone(),
+            kind: volume.kind,
+            dirty_bytes: dirty.bytes(),
+            files: files_of(was, now, &dirty),
+        });
+    }
+    let gone = before
+        .volumes
+        .iter()
+        .filter(|was| after.named(&was.volume.name).is_none());
+    found.extend(gone.map(|was| VolumeDiff {
+        name: was.volume.name.clone(),
+        kind: was.volume.kind,
+        dirty_bytes: 0,
+        files: Err(FilesError::Volume("it is not there any more".to_owned())),
+    }));
+    found
+}
+
+fn files_of(
+    was: Option<&VolumeFiles>,
+    now: &VolumeFiles,
+    dirty: &Ranges,
+) -> Result<Diff, FilesError> {
+    let was = was.ok_or_else(|| FilesError::Volume("it was not there before".to_owned()))?;
+    let files = |side: &'_ VolumeFiles| match &side.files {
+        Ok(files) => Ok(files.clone()),
+        Err(FilesError::NotRead(kind)) => Err(FilesError::NotRead(*kind)),
+        Err(error) => Err(FilesError::Volume(error.to_string())),
+    };
+    diff(&files(was)?, &files(now)?, dirty)
+}
