@@ -97,7 +97,7 @@ has_programs() {
 
 # What the tests make disks with, and hold their readers against.
 has_image_tools() {
-    has_programs qemu-img qemu-io sfdisk sgdisk mke2fs debugfs dumpe2fs
+    has_programs qemu-img qemu-io sfdisk sgdisk mke2fs debugfs dumpe2fs strace
 }
 
 # A static busybox is a program of the kind that users bring.

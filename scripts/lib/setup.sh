@@ -37,7 +37,7 @@ declare -A needs_label=(
     [qemu]="QEMU $qemu_major_min or newer (qemu-system-x86_64)"
     [kernel]='Linux kernel for the guests'
     [browser]='Chromium, for the tests of the report'
-    [images]='tools that make disks, for the tests (of qemu-utils, fdisk, gdisk, e2fsprogs)'
+    [images]='tools that make disks and stop captures, for the tests (of qemu-utils, fdisk, gdisk, e2fsprogs, strace)'
     [busybox]='busybox, static, for the tests of programs'
     [npm]='npm, which fetches axe-core for the tests of the report'
 )
@@ -175,6 +175,7 @@ choose_image_packages() {
     has_programs sfdisk || packages+=(fdisk)
     has_programs sgdisk || packages+=(gdisk)
     has_programs mke2fs debugfs dumpe2fs || packages+=(e2fsprogs)
+    has_programs strace || packages+=(strace)
 }
 
 rust_is_web() {

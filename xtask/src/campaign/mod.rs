@@ -11,6 +11,7 @@
 //! not continued: their file is replaced.
 
 mod draw;
+mod image_kill;
 mod kill;
 mod leftovers;
 mod other;
@@ -32,6 +33,8 @@ use crate::product::Product;
 pub(crate) enum Campaign {
     /// Kill runs at random times: the next command must clean up, and nothing may be lost
     Kill(Options),
+    /// Kill captures of disks at random moments and at every call that writes: nothing may be lost
+    ImageKill(Options),
 }
 
 /// How much, and from where on.
@@ -52,6 +55,7 @@ pub(crate) struct Options {
 pub(crate) fn run(campaign: &Campaign) -> anyhow::Result<()> {
     match campaign {
         Campaign::Kill(options) => carry_out("kill", options, kill::trials),
+        Campaign::ImageKill(options) => image_kill::run(options),
     }
 }
 

@@ -271,7 +271,7 @@ mod tests {
 
     #[test]
     fn damaged_bodies_are_refused_or_sound() {
-        let sound = Changeset {
+        let increment = Changeset {
             kind: Kind::Resync,
             sequence: 3,
             parent: Some(ChangesetId([9; 32])),
@@ -295,11 +295,28 @@ mod tests {
                 .collect(),
             replaced: Vec::new(),
         };
-        let body = body(&sound);
-        assert_eq!(read_body(&body).as_ref(), Some(&sound));
+        let replaced = |sequence| Replaced {
+            sequence,
+            id: ChangesetId([7; 32]),
+        };
+        let base = Changeset {
+            kind: Kind::Base,
+            sequence: 900,
+            parent: None,
+            replaced: (0..=900).step_by(100).map(replaced).collect(),
+            ..increment.clone()
+        };
+        for sound in [increment, base] {
+            damage(&sound);
+        }
+    }
+
+    fn damage(sound: &Changeset) {
+        let body = body(sound);
+        assert_eq!(read_body(&body).as_ref(), Some(sound));
         let mut random = ChaCha8Rng::seed_from_u64(4);
         let (mut refused, mut taken) = (0, 0);
-        for _ in 0..20_000 {
+        for _ in 0..10_000 {
             let mut damaged = body.clone();
             for _ in 0..1 + random.next_u64() % 3 {
                 let at = random.next_u64() as usize % damaged.len();
@@ -319,11 +336,13 @@ mod tests {
                     let blocks = read.disk_bytes.div_ceil(crate::BLOCK_BYTES);
                     assert!(read.runs.iter().all(|run| run.end() <= blocks));
                     assert!(read.runs.is_sorted_by(|one, next| one.end() <= next.start));
+                    let replaced = |one: &Replaced, next: &Replaced| one.sequence < next.sequence;
+                    assert!(read.replaced.is_sorted_by(replaced));
                 }
             }
         }
         assert!(
-            refused > 1000 && taken > 1000,
+            refused > 500 && taken > 500,
             "{refused} refused, {taken} taken"
         );
     }

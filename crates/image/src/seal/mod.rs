@@ -257,3 +257,43 @@ impl<B: Blobs> Blobs for SealingBlobs<B> {
         self.blobs.remove(name)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand_chacha::ChaCha8Rng;
+    use rand_chacha::rand_core::{Rng, SeedableRng};
+
+    #[test]
+    fn damaged_seals_are_refused_or_do_not_fit() {
+        let key = SealingKey::from_secret(&[3; 32]);
+        let (image, id) = (Uuid::from_u128(1), ChangesetId([2; 32]));
+        let sound = key.seal(image, 5, id, Timestamp::from_unix_ns(-7));
+        let bytes = sound.bytes();
+        assert_eq!(bytes.len(), SEAL_BYTES);
+        assert_eq!(Seal::read(&bytes), Some(Ok(sound.clone())));
+        assert!(sound.fits(5, id));
+        assert!(!sound.fits(6, id) && !sound.fits(5, ChangesetId([1; 32])));
+        assert_eq!(Seal::read(&[]), None);
+        let mut random = ChaCha8Rng::seed_from_u64(1);
+        let mut forged = 0;
+        for round in 0..20_000 {
+            let mut damaged = bytes.clone();
+            let at = random.next_u64() as usize % damaged.len();
+            match random.next_u64() % 8 {
+                0 => damaged.truncate(at.max(1)),
+                1 => damaged.insert(at, random.next_u64() as u8),
+                _ => damaged[at] ^= 1 << (random.next_u64() % 8),
+            }
+            let Some(Ok(seal)) = Seal::read(&damaged) else {
+                continue;
+            };
+            // Verifying is slow: some are enough, as all go the same way.
+            if round % 20 == 0 {
+                assert!(!seal.fits(5, id), "byte {at}");
+                forged += 1;
+            }
+        }
+        assert!(forged > 100, "{forged}");
+    }
+}
