@@ -16,6 +16,7 @@
 //! | [`changeset`] | what a changeset says, and how it is written down |
 //! | [`writer`] | a disk, or what changed of it, into packs and a changeset |
 //! | [`files`] | what the bytes mean: trees, file events, and whose each block is |
+//! | [`crypt`] | blobs encrypted where they are put |
 //! | [`history`] | the chain, and versions of the disk out of it |
 //! | [`seal`] | who vouches for a changeset, and whether a history is what it was |
 //! | [`check`] | whether all that a history names is there and is what it was |
@@ -41,6 +42,7 @@ pub mod blobs;
 pub mod changeset;
 pub mod check;
 mod codec;
+pub mod crypt;
 pub mod files;
 pub mod forget;
 pub mod history;

@@ -49,7 +49,7 @@ pub fn record(name: &str) -> ImageRecord {
 
 /// Whether a version writes a block: the first writes all.
 fn writes(version: u64, block: u64) -> bool {
-    version == 0 || (version * 31 + block * 17) % 7 == 0
+    version == 0 || (version * 31 + block * 17).is_multiple_of(7)
 }
 
 /// What a version writes into a block: zeros, what another block has too, or its own.
