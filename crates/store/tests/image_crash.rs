@@ -8,7 +8,11 @@
 //! ```
 //!
 //! `cargo xtask campaign image-kill` runs it with more moments and at every call.
-#![expect(clippy::unwrap_used, reason = "a helper of a test may panic")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a helper of a test may panic, and says what was skipped"
+)]
 
 mod image_support;
 
@@ -53,7 +57,7 @@ fn child_that_captures() {
         return;
     };
     if let Err(error) = script(Path::new(&store), CAPTURES, |what, number| {
-        eprintln!("{what} {number}")
+        eprintln!("{what} {number}");
     }) {
         eprintln!("failed {error}");
         panic!("failed");
