@@ -31,6 +31,9 @@ pub enum BlobError {
     },
 }
 
+/// What is read at a time for a digest.
+const DIGEST_PIECE_BYTES: u64 = 1 << 20;
+
 /// Blobs by name, such as `packs/…`. Names are relative paths of printable ASCII.
 pub trait Blobs: Send + Sync {
     /// Puts a blob, whole and durably: when this returns it survives a loss of power, and at no time
@@ -51,6 +54,21 @@ pub trait Blobs: Send + Sync {
     /// # Errors
     /// It is not there, is shorter, or cannot be read.
     fn read(&self, name: &str, part: Range<u64>) -> Result<Vec<u8>, BlobError>;
+
+    /// The BLAKE3 digest of a blob's first bytes.
+    ///
+    /// # Errors
+    /// It is not there, is shorter, or cannot be read.
+    fn digest(&self, name: &str, bytes: u64) -> Result<[u8; 32], BlobError> {
+        let mut hasher = blake3::Hasher::new();
+        let mut at = 0_u64;
+        while at < bytes {
+            let next = at.saturating_add(DIGEST_PIECE_BYTES).min(bytes);
+            hasher.update(&self.read(name, at..next)?);
+            at = next;
+        }
+        Ok(*hasher.finalize().as_bytes())
+    }
 
     /// The names that begin so, in order.
     ///
@@ -76,6 +94,10 @@ impl<B: Blobs + ?Sized> Blobs for Arc<B> {
 
     fn read(&self, name: &str, part: Range<u64>) -> Result<Vec<u8>, BlobError> {
         (**self).read(name, part)
+    }
+
+    fn digest(&self, name: &str, bytes: u64) -> Result<[u8; 32], BlobError> {
+        (**self).digest(name, bytes)
     }
 
     fn list(&self, prefix: &str) -> Result<Vec<String>, BlobError> {

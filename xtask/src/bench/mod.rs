@@ -6,6 +6,7 @@
 //! | `compare` | comparing costs little more than reading | `crates/control/benches` |
 //! | `majority` | the vote of five memories is as fast as the loop in C | `crates/control/benches` |
 //! | `explain` | ≥ 90 % of flipped kernel bytes get a symbol or an owner | `crates/control/benches` |
+//! | `shelf` | a check of stored bytes is as fast as hashing them; a block of any version is read in 50 ms | `crates/store/benches` |
 //! | `clean` | 50 trials without a fault, none deviates | [`clean`], by the program itself |
 //!
 //! The last line is `NAME: figure (bound …): met` or `… not met`; the exit code is 1 if not met.
@@ -27,6 +28,8 @@ pub(crate) enum Bench {
     Majority,
     /// Flipped bytes of kernel memory: how many get a symbol or an owner
     Explain,
+    /// Histories of disks in the store: what checking and a first read take
+    Shelf,
     /// 50 trials without a fault: how many deviate
     Clean,
 }
@@ -38,6 +41,7 @@ pub(crate) fn run(bench: Bench) -> anyhow::Result<()> {
         Bench::Compare => measure("compare"),
         Bench::Majority => measure("majority"),
         Bench::Explain => measure("explain"),
+        Bench::Shelf => measure("shelf"),
         Bench::Clean => clean::run(),
     }
 }

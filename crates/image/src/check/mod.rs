@@ -86,25 +86,21 @@ pub fn check(blobs: &dyn Blobs, level: Level, jobs: NonZeroUsize) -> Result<Repo
 /// Which versions each damaged pack costs, and which are left.
 fn versions(history: &History, looked: &HashMap<PackId, Looked>, report: &mut Report) {
     let mut costs: HashMap<PackId, Vec<u64>> = HashMap::new();
+    let changesets = || history.changesets().iter().map(|one| &one.changeset);
+    // Most are sound: then there is no need to know what each version reads.
+    let all_sound = changesets().all(|one| hurt(&Map::of([one]), looked).is_empty());
     let mut map = Map::default();
-    for one in history.changesets() {
-        map.lay_over(&one.changeset);
-        let sequence = one.changeset.sequence;
-        let pieces = map
-            .pieces()
-            .filter_map(|(_, piece)| Some((piece.units?, piece.blocks)));
-        let hurt: BTreeSet<PackId> = pieces
-            .filter(|(units, blocks)| {
-                let looked = looked.get(&units.pack);
-                looked.is_none_or(|looked| looked.hurts(units, *blocks))
-            })
-            .map(|(units, _)| units.pack)
-            .collect();
-        if hurt.is_empty() {
-            report.readable.push(sequence);
+    for one in changesets() {
+        let mut hurt_now = BTreeSet::new();
+        if !all_sound {
+            map.lay_over(one);
+            hurt_now = hurt(&map, looked);
         }
-        for pack in hurt {
-            costs.entry(pack).or_default().push(sequence);
+        if hurt_now.is_empty() {
+            report.readable.push(one.sequence);
+        }
+        for pack in hurt_now {
+            costs.entry(pack).or_default().push(one.sequence);
         }
     }
     for (pack, looked) in looked {
@@ -120,4 +116,16 @@ fn versions(history: &History, looked: &HashMap<PackId, Looked>, report: &mut Re
             unreadable,
         });
     }
+}
+
+/// The packs from which a map has something that cannot be read.
+fn hurt(map: &Map, looked: &HashMap<PackId, Looked>) -> BTreeSet<PackId> {
+    let pieces = map
+        .pieces()
+        .filter_map(|(_, piece)| Some((piece.units?, piece.blocks)));
+    let hurt = pieces.filter(|(units, blocks)| {
+        let looked = looked.get(&units.pack);
+        looked.is_none_or(|looked| looked.hurts(units, *blocks))
+    });
+    hurt.map(|(units, _)| units.pack).collect()
 }

@@ -249,6 +249,10 @@ impl<B: Blobs> Blobs for SealingBlobs<B> {
         self.blobs.read(name, part)
     }
 
+    fn digest(&self, name: &str, bytes: u64) -> Result<[u8; 32], BlobError> {
+        self.blobs.digest(name, bytes)
+    }
+
     fn list(&self, prefix: &str) -> Result<Vec<String>, BlobError> {
         self.blobs.list(prefix)
     }
