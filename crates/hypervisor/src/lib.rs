@@ -9,6 +9,7 @@
 //!                  │             ├─ memory/         guest memory from outside: read, write, changed pages
 //!                  │             └─ process/        spawned so that it dies with us; swept if it did not
 //!                  └─ run directory: private, locked, swept by the next command
+//!                live/: the disks of machines that others have started, held at one moment
 //!                sim: a deterministic fake, for tests: no command reaches it
 //! ```
 //!
@@ -22,6 +23,7 @@
 
 pub mod error;
 pub mod host;
+pub mod live;
 pub mod memory;
 pub mod process;
 pub mod qemu;

@@ -17,8 +17,12 @@ use crate::error::HypervisorError;
 use qapi::futures::{QapiService, QmpStreamTokio};
 use qapi::qmp::QmpCommand;
 use qapi::{Any, Command, ExecuteError};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use serde::Serialize;
 use serde_json::Value;
+use std::io::IoSlice;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -54,6 +58,8 @@ pub struct Monitor {
     service: QapiService<QmpStreamTokio<OwnedWriteHalf>>,
     events: mpsc::Receiver<MonitorEvent>,
     broken: Arc<Mutex<Option<String>>>,
+    /// The same socket once more, for descriptors to be passed over.
+    socket: OwnedFd,
     /// Whether a command has no answer yet, or never got one.
     unanswered: AtomicBool,
 }
@@ -83,12 +89,25 @@ impl Monitor {
     /// # Errors
     /// No greeting within its deadline, or one that is not QEMU's.
     pub async fn open(stream: UnixStream) -> Result<Self, HypervisorError> {
+        Self::open_within(stream, GREETING_DEADLINE).await
+    }
+
+    /// The same with a deadline of the caller's.
+    ///
+    /// # Errors
+    /// As for [`Monitor::open`].
+    pub async fn open_within(
+        stream: UnixStream,
+        deadline: Duration,
+    ) -> Result<Self, HypervisorError> {
+        let broken = Arc::new(Mutex::new(None));
+        let socket = stream.as_fd().try_clone_to_owned();
+        let socket = socket.map_err(|error| failed("greeting", &broken, &error.to_string()))?;
         let (read, write) = stream.into_split();
         let (to_qapi, answers) = tokio::io::duplex(64 * 1024);
         let (sender, events) = mpsc::channel(MAX_WAITING_EVENTS);
-        let broken = Arc::new(Mutex::new(None));
         tokio::spawn(pump(read, to_qapi, sender, Arc::clone(&broken)));
-        let opened = timeout(GREETING_DEADLINE, async {
+        let opened = timeout(deadline, async {
             let negotiation = QmpStreamTokio::open_split(answers, write).await?;
             negotiation.negotiate().await
         })
@@ -99,7 +118,7 @@ impl Monitor {
             Err(_) => {
                 return Err(HypervisorError::Deadline {
                     what: "QEMU's greeting".to_owned(),
-                    after: GREETING_DEADLINE,
+                    after: deadline,
                 });
             }
         };
@@ -109,6 +128,7 @@ impl Monitor {
             service,
             events,
             broken,
+            socket,
             unanswered: AtomicBool::new(false),
         })
     }
@@ -136,6 +156,22 @@ impl Monitor {
         }
     }
 
+    /// Executes a command that takes the descriptor that came last.
+    ///
+    /// # Errors
+    /// As for [`Monitor::execute`].
+    pub async fn execute_with<C: QmpCommand>(
+        &self,
+        command: C,
+        descriptor: &impl AsFd,
+    ) -> Result<Value, HypervisorError> {
+        if !self.unanswered.load(Ordering::Relaxed) {
+            pass(&self.socket, descriptor)
+                .map_err(|error| failed(C::NAME, &self.broken, &error.to_string()))?;
+        }
+        self.execute(command).await
+    }
+
     /// Executes a command of the human monitor and returns what it prints.
     ///
     /// # Errors
@@ -158,6 +194,21 @@ impl Monitor {
     /// An event that has come already.
     pub fn waiting_event(&mut self) -> Option<MonitorEvent> {
         self.events.try_recv().ok()
+    }
+}
+
+/// Sends a descriptor, with a byte that means nothing between two lines.
+fn pass(socket: &OwnedFd, descriptor: &impl AsFd) -> std::io::Result<()> {
+    let descriptors = [descriptor.as_fd()];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    if !ancillary.push(SendAncillaryMessage::ScmRights(&descriptors)) {
+        return Err(std::io::Error::other("there is no room for a descriptor"));
+    }
+    let blank = [IoSlice::new(b"\n")];
+    match sendmsg(socket, &blank, &mut ancillary, SendFlags::NOSIGNAL)? {
+        1 => Ok(()),
+        _ => Err(std::io::Error::other("a descriptor was not sent")),
     }
 }
 
