@@ -46,11 +46,13 @@
 //! read-only are skipped, with their reasons.
 
 mod error;
+mod freeze;
 mod names;
 mod plan;
 mod qemu;
 
 pub use error::LiveError;
+pub use freeze::{FROZEN_MAX, Freeze, FreezeRequest, thaw_guard_main};
 pub use names::{BitmapName, Label, PREFIX, ProcessId};
 pub use plan::{Base, Resync};
 pub use qemu::LiveMachine;
@@ -164,6 +166,8 @@ pub struct CaptureRequest {
     pub scratch: PathBuf,
     /// Room that must be free there for each disk, or the disk's size if that is less.
     pub room_bytes: u64,
+    /// How the guest's file systems are frozen for the moment; nothing, and they are not.
+    pub freeze: Option<FreezeRequest>,
 }
 
 /// What has to be read of a disk.
@@ -198,6 +202,8 @@ pub struct PointDisk {
 pub struct PointInTime {
     /// When: the guest's last write before is in, the first one after is not.
     pub moment: Timestamp,
+    /// Whether the guest's file systems stood still then.
+    pub freeze: Freeze,
     /// The socket of the exports.
     pub socket: PathBuf,
     /// The disks, in the order of the request.

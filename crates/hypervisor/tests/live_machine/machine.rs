@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Duration;
 
 /// Runs a tool, which must succeed.
 pub(crate) fn run(program: &str, arguments: &[&str]) {
@@ -98,6 +99,11 @@ impl Machine {
         assert!(!said.to_string().contains("rror"), "{said}");
     }
 
+    /// The number of its process.
+    pub(crate) fn pid(&self) -> i32 {
+        self.child.id().cast_signed()
+    }
+
     /// The next byte that the guest sends.
     pub(crate) fn beat(&mut self) -> u8 {
         let mut byte = [0];
@@ -141,7 +147,7 @@ fn connect(child: &mut Child, socket: &Path) -> UnixStream {
             return stream;
         }
         assert!(child.try_wait().unwrap().is_none(), "QEMU has ended");
-        std::thread::yield_now();
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 

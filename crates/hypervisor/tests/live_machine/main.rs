@@ -5,8 +5,10 @@
     reason = "the helpers of a test fail it by panicking"
 )]
 
+mod freeze;
 mod guest;
 mod machine;
+mod written;
 
 use block::nbd::{DIRTY, Export, NbdError, dirty_bitmap};
 use hypervisor::live::{
@@ -22,7 +24,7 @@ use std::path::Path;
 use std::pin::pin;
 use std::process::{Command, Stdio};
 use std::task::Poll;
-use tempfile::TempDir;
+use written::Written;
 
 const BLOCK: u64 = 4096;
 
@@ -42,6 +44,7 @@ fn request(place: &Path, note: &str, disks: &[(&str, Option<Base>)]) -> CaptureR
         private: place.to_path_buf(),
         scratch: place.to_path_buf(),
         room_bytes: 1 << 20,
+        freeze: None,
     }
 }
 
@@ -57,7 +60,7 @@ fn base(note: &str, point: &PointInTime, disk: usize) -> Option<Base> {
 /// What has to be read of a disk at a moment, as the export tells it.
 fn dirty(point: &PointInTime, disk: &PointDisk) -> Vec<Range<u64>> {
     let Changed::Dirty { bitmap, bytes } = &disk.changed else {
-        return vec![0..disk.disk.size_bytes];
+        return Vec::from_iter([0..disk.disk.size_bytes]);
     };
     let context = dirty_bitmap(bitmap);
     let contexts = std::slice::from_ref(&context);
@@ -224,106 +227,6 @@ async fn disks_of_a_writing_guest_are_captured_as_they_were() {
         "the server is still there: {stopped}"
     );
     wait_writes(&mut machine, guest::BEAT);
-}
-
-/// A machine of one disk, and what was written to it since the last acknowledged capture.
-struct Written {
-    place: TempDir,
-    machine: Machine,
-    base: Option<Base>,
-    since: Vec<Range<u64>>,
-    captures: u32,
-    blocks: u64,
-}
-
-impl Written {
-    fn start(format: &str) -> Self {
-        let place = tempfile::tempdir().unwrap();
-        create(&place.path().join("disk"), format, 64 << 20);
-        let machine = Self::machine(&place, format);
-        Self {
-            place,
-            machine,
-            base: None,
-            since: Vec::new(),
-            captures: 0,
-            blocks: 0,
-        }
-    }
-
-    fn machine(place: &TempDir, format: &str) -> Machine {
-        let path = place.path().join("disk");
-        let drive = format!("if=none,id=disk,format={format},file={}", path.display());
-        Machine::of_disks(place.path(), &[&drive])
-    }
-
-    async fn connect(&self) -> LiveMachine {
-        LiveMachine::connect(&self.machine.socket).await.unwrap()
-    }
-
-    /// Writes to a block that nothing was written to before.
-    fn write(&mut self) {
-        let offset = 2 * self.blocks * BLOCK;
-        self.blocks += 1;
-        self.machine.write("disk", offset, BLOCK, 7);
-        self.since.push(offset..offset + BLOCK);
-    }
-
-    fn request(&mut self) -> CaptureRequest {
-        self.captures += 1;
-        let note = format!("n{}", self.captures);
-        request(self.place.path(), &note, &[("disk", self.base.clone())])
-    }
-
-    fn acknowledge(&mut self, note: &Label) {
-        self.base = Some(Base {
-            note: note.clone(),
-            size_bytes: 64 << 20,
-            process: None,
-        });
-        self.since.clear();
-    }
-
-    /// Begins a capture, which must tell just what was written since the last acknowledged one.
-    async fn check_begin(&mut self, live: &mut LiveMachine) -> (Label, PointInTime) {
-        let request = self.request();
-        let point = live.begin(&request).await.unwrap();
-        let disk = &point.disks[0];
-        assert!(
-            matches!(disk.changed, Changed::Dirty { .. }),
-            "{:?}",
-            disk.changed
-        );
-        assert_eq!(dirty(&point, disk), self.since, "before {}", request.note);
-        (request.note, point)
-    }
-
-    /// A capture from begin to end.
-    async fn check_capture(&mut self, live: &mut LiveMachine) {
-        let (note, point) = self.check_begin(live).await;
-        live.finish(point, Outcome::Kept).await.unwrap();
-        self.acknowledge(&note);
-    }
-
-    /// A capture of everything, and why.
-    async fn capture_all(&mut self, live: &mut LiveMachine) -> Resync {
-        let request = self.request();
-        let point = live.begin(&request).await.unwrap();
-        let Changed::All(reason) = point.disks[0].changed else {
-            panic!("{:?}", point.disks[0].changed);
-        };
-        live.finish(point, Outcome::Kept).await.unwrap();
-        self.acknowledge(&request.note);
-        reason
-    }
-
-    /// Starts the machine anew after it was ended.
-    fn restart(&mut self, format: &str, end: impl FnOnce(Machine)) {
-        let place = tempfile::tempdir().unwrap();
-        let none = Machine::of_disks(place.path(), &[]);
-        end(std::mem::replace(&mut self.machine, none));
-        self.machine = Self::machine(&self.place, format);
-    }
 }
 
 /// Lets a future go on until it has waited for a number of times, then gives it up, as if we were

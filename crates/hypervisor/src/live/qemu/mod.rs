@@ -10,6 +10,7 @@ mod drives;
 mod scaffold;
 mod sweep;
 
+use super::freeze::Freezer;
 use super::plan::{Plan, plan};
 use super::{
     CaptureRequest, Changed, DiskChoice, LiveDisk, LiveDisks, LiveDrives, LiveError, MAX_DISKS,
@@ -140,14 +141,18 @@ impl LiveMachine {
         let actions = plans.iter().enumerate();
         let actions = actions.flat_map(|(number, (disk, plan))| moment_of(number, disk, plan));
         let actions = actions.collect();
+        let freezer = Freezer::freeze(request.freeze.as_ref()).await;
         let moment = now();
-        self.transaction(actions).await?;
+        let begun = self.transaction(actions).await;
+        let freeze = freezer.thaw().await;
+        begun?;
         let mut disks = Vec::new();
         for (number, (disk, plan)) in plans.into_iter().enumerate() {
             disks.push(self.export(number, disk, plan).await?);
         }
         Ok(PointInTime {
             moment,
+            freeze,
             socket,
             disks,
             process: self.process,
