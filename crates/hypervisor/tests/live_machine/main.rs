@@ -60,7 +60,7 @@ fn base(note: &str, point: &PointInTime, disk: usize) -> Option<Base> {
 /// What has to be read of a disk at a moment, as the export tells it.
 fn dirty(point: &PointInTime, disk: &PointDisk) -> Vec<Range<u64>> {
     let Changed::Dirty { bitmap, bytes } = &disk.changed else {
-        return Vec::from_iter([0..disk.disk.size_bytes]);
+        return std::iter::once(0..disk.disk.size_bytes).collect();
     };
     let context = dirty_bitmap(bitmap);
     let contexts = std::slice::from_ref(&context);
