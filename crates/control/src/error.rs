@@ -1,5 +1,6 @@
 //! What can go wrong in a use case, with a stable code and what the user can do about it.
 
+use crate::image::ImageError;
 use crate::injection::InjectionError;
 use crate::program::ProgramError;
 use hypervisor::HypervisorError;
@@ -100,6 +101,9 @@ pub enum ControlError {
     /// The process that reads saved states gave no answer.
     #[error("a state could not be read: {0}")]
     Worker(#[from] SandboxError),
+    /// Something with a disk image failed.
+    #[error(transparent)]
+    Image(#[from] ImageError),
     /// The user names states that there are not, or not enough.
     #[error("{0}")]
     NoState(String),
@@ -136,6 +140,7 @@ impl ControlError {
             Self::Protocol { .. } => "guest-protocol",
             Self::File { .. } => "file",
             Self::State { .. } | Self::Worker(_) => "state-unreadable",
+            Self::Image(error) => error.code(),
             Self::NoState(_) => "no-such-state",
             Self::Interrupted => "interrupted",
             Self::Task { .. } | Self::Compare(_) => "internal",
@@ -145,6 +150,9 @@ impl ControlError {
     /// Whether the command line is at fault, not the machine.
     #[must_use]
     pub fn is_usage(&self) -> bool {
+        if let Self::Image(error) = self {
+            return error.is_usage();
+        }
         matches!(
             self,
             Self::Injection(_)
@@ -165,6 +173,7 @@ impl ControlError {
         match self {
             Self::Hypervisor(error) => error.remedy(),
             Self::Store(error) => store_remedy(error).map(str::to_owned),
+            Self::Image(error) => error.remedy(),
             Self::Program(error) => error.remedy().map(str::to_owned),
             Self::Computation(_) => {
                 Some("`vardoger computation ls` lists what there is".to_owned())

@@ -13,6 +13,7 @@
 //! | [`repeat`] | the command line that does a run again |
 //! | [`saved`] | states that are kept, named and written out |
 //! | [`diff`] | saved states against each other, read in a process of their own |
+//! | [`image`] | disk images: into their history, and out of it |
 //! | [`golden`] | learned golden digests |
 //! | [`doctor`] | what this machine can do |
 //!
@@ -26,6 +27,7 @@ mod evidence;
 pub mod excerpt;
 mod explain;
 pub mod golden;
+pub mod image;
 mod inject;
 pub mod injection;
 mod leftover;

@@ -17,6 +17,7 @@
 //! | [`writer`] | a disk, or what changed of it, into packs and a changeset |
 //! | [`files`] | what the bytes mean: trees, file events, and whose each block is |
 //! | [`crypt`] | blobs encrypted where they are put |
+//! | [`compare`] | which blocks of a disk are not as in a version, where nobody can tell |
 //! | [`history`] | the chain, and versions of the disk out of it |
 //! | [`seal`] | who vouches for a changeset, and whether a history is what it was |
 //! | [`check`] | whether all that a history names is there and is what it was |
@@ -42,6 +43,7 @@ pub mod blobs;
 pub mod changeset;
 pub mod check;
 mod codec;
+pub mod compare;
 pub mod crypt;
 pub mod files;
 pub mod forget;

@@ -3,7 +3,7 @@
 use crate::BLOCK_BYTES;
 use crate::blobs::Blobs;
 use crate::map::{Map, Units};
-use crate::pack::{PackError, PackId, PackReader};
+use crate::pack::{PackError, PackId, PackReader, UnitDigest};
 use disk::read_at::check_range;
 use disk::{ReadAt, ReadError, Stretch};
 use std::collections::{HashMap, VecDeque};
@@ -39,7 +39,57 @@ impl fmt::Debug for Version {
     }
 }
 
+/// What is known of blocks of a version without unpacking them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum KeptUnit {
+    /// So many blocks are zeros.
+    Zero {
+        /// How many.
+        blocks: u64,
+    },
+    /// A whole unit begins here.
+    Whole {
+        /// The digest of its bytes.
+        digest: UnitDigest,
+        /// How many blocks it has.
+        blocks: u64,
+    },
+    /// So many blocks are a part of a unit.
+    Part {
+        /// How many.
+        blocks: u64,
+    },
+}
+
 impl Version {
+    /// What is kept from a block on. Never of no blocks.
+    pub(crate) fn unit_at(&self, block: u64) -> Result<KeptUnit, ReadError> {
+        let (found, left) = self.map.find(block);
+        let Some((units, place)) = found else {
+            return Ok(KeptUnit::Zero { blocks: left });
+        };
+        let within = place.checked_rem(units.unit_blocks).unwrap_or(0);
+        let to_next = units.unit_blocks.saturating_sub(within).max(1);
+        if within != 0 || left < to_next {
+            let blocks = to_next.min(left);
+            return Ok(KeptUnit::Part { blocks });
+        }
+        let failed = |error: PackError| ReadError::Format {
+            offset: block.saturating_mul(BLOCK_BYTES),
+            source: Box::new(error),
+        };
+        let pack = self.pack(units.pack).map_err(failed)?;
+        let unit = place.checked_div(units.unit_blocks);
+        let unit = unit.and_then(|unit| usize::try_from(unit).ok());
+        let digest = unit.and_then(|unit| pack.directory().units.get(unit));
+        let what = "it lacks a unit";
+        let pack = units.pack;
+        Ok(KeptUnit::Whole {
+            digest: *digest.ok_or_else(|| failed(PackError::Damaged { pack, what }))?,
+            blocks: units.unit_blocks,
+        })
+    }
+
     pub(crate) fn new(blobs: Arc<dyn Blobs>, disk_bytes: u64, map: Map) -> Self {
         Self {
             blobs,

@@ -6,6 +6,7 @@ use disk::{Content, ReadAt};
 use image::BLOCK_BYTES;
 use image::blobs::Blobs;
 use image::changeset::{self, Kind};
+use image::compare::changed_blocks;
 use image::history::History;
 use image::pack::{PackId, verify};
 use image::writer::{About, ChangesetWriter, Cut, KnownUnits, Written};
@@ -50,6 +51,51 @@ proptest! {
             }
         }
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(20))]
+    #[test]
+    fn what_changed_is_found_without_being_told(
+        seed in any::<u64>(),
+        disk_bytes in 1_usize..600 * BLOCK,
+        resized in 1_usize..600 * BLOCK,
+        steps in 1_usize..4,
+    ) {
+        let mut shadow = Shadow::new(seed, disk_bytes);
+        for _ in 0..steps {
+            shadow.step();
+        }
+        shadow.resize(resized);
+        shadow.step();
+        for (sequence, before) in shadow.versions.iter().enumerate() {
+            let blobs: Arc<dyn Blobs> = Arc::clone(&shadow.blobs) as Arc<dyn Blobs>;
+            let version = shadow.history.version(blobs, sequence as u64).unwrap();
+            for now in &shadow.versions {
+                let mut reached = 0;
+                let told = changed_blocks(&version, now, |at| reached = at).unwrap();
+                prop_assert_eq!(reached, now.len() as u64);
+                let told: Vec<u64> = told.into_iter().flatten().collect();
+                prop_assert_eq!(&told, &differing(before, now));
+            }
+        }
+    }
+}
+
+/// The blocks of `now` that are not as in `before`, block by block.
+fn differing(before: &[u8], now: &[u8]) -> Vec<u64> {
+    let block = |disk: &[u8], at: usize| {
+        let mut bytes = disk.chunks(BLOCK).nth(at).unwrap_or_default().to_vec();
+        bytes.resize(BLOCK, 0);
+        bytes
+    };
+    let blocks = 0..now.len().div_ceil(BLOCK);
+    let end = before.len().min(now.len());
+    let cut = before.len() != now.len() && end % BLOCK != 0;
+    // Beyond the end of what was, a block counts if it holds something; the cut one in any case.
+    let changed =
+        blocks.filter(|at| block(before, *at) != block(now, *at) || cut && *at == end / BLOCK);
+    changed.map(|at| at as u64).collect()
 }
 
 #[test]

@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 /// A moment in UTC, in nanoseconds since the Unix epoch. Serialised as RFC 3339 text.
@@ -49,10 +50,26 @@ impl Serialize for Timestamp {
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let moment: jiff::Timestamp = text.parse().map_err(de::Error::custom)?;
+        text.parse().map_err(de::Error::custom)
+    }
+}
+
+/// A text is no moment.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ParseTimestampError(String);
+
+impl FromStr for Timestamp {
+    type Err = ParseTimestampError;
+
+    /// Reads RFC 3339, of the years 1677 to 2262.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let moment: jiff::Timestamp = text
+            .parse()
+            .map_err(|error: jiff::Error| ParseTimestampError(error.to_string()))?;
         i64::try_from(moment.as_nanosecond())
             .map(Self)
-            .map_err(|_| de::Error::custom("a moment beyond the years 1677 to 2262"))
+            .map_err(|_| ParseTimestampError("a moment beyond the years 1677 to 2262".to_owned()))
     }
 }
 

@@ -36,7 +36,7 @@ pub mod severity;
 
 pub use action::{Action, ActionState, Policy};
 pub use address::{GuestPhysicalAddress, GuestVirtualAddress, PAGE_BYTES, PageNumber};
-pub use clock::{Elapsed, InstructionCount, Timestamp};
+pub use clock::{Elapsed, InstructionCount, ParseTimestampError, Timestamp};
 pub use diff::{Diff, StateSummary};
 pub use difference::{Difference, Locus, Part};
 pub use event::{Event, EventRecord};

@@ -32,6 +32,9 @@ pub enum SandboxError {
         /// The most that it may have.
         limit: usize,
     },
+    /// It ended well, but in the middle of a message.
+    #[error("the worker ended in the middle of a message")]
+    BrokenOff,
     /// There was no whole answer in time.
     #[error("the worker was not done within {} s", after.as_secs_f32())]
     Deadline {

@@ -14,18 +14,23 @@
 //! worker is a program of ours and confines itself before it looks at the input: what the input
 //! makes it do afterwards, it does within the limits. The answer of a worker that the input has
 //! taken over is as hostile as the input: it is bounded, and who asked must read it with care.
-//! [`Attempt`] is the proof: each is a way out that a worker is to try, and must not find.
+//! [`converse`] is the same for work that one answer does not hold: the worker's messages are heard
+//! one by one, and replied to. [`Attempt`] is the proof: each is a way out that a worker is to try,
+//! and must not find.
 
 mod ask;
 mod attempt;
 mod confinement;
+mod conversation;
 mod enter;
 mod error;
+mod process;
 mod system_calls;
 
 pub use ask::ask;
 pub use attempt::{Attempt, Refusal, attempt, carry_out};
 pub use confinement::{Confinement, Layer};
+pub use conversation::{Conversation, converse};
 pub use enter::{Entered, enter};
 pub use error::SandboxError;
 
@@ -41,9 +46,9 @@ pub struct Limits {
     pub memory_bytes: u64,
     /// Its CPU time, in whole seconds.
     pub cpu_s: u64,
-    /// Wall time from its start to the end of its answer.
+    /// Wall time from its start to the end of its answer; of a conversation, the longest silence.
     pub wall: Duration,
-    /// The length of its answer.
+    /// The length of its answer; of a conversation, of each message.
     pub answer_bytes: usize,
 }
 

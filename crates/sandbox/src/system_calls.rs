@@ -101,10 +101,11 @@ fn allowed() -> Result<BTreeMap<c_long, Vec<SeccompRule>>, FilterError> {
     for call in [libc::SYS_mmap, libc::SYS_mprotect] {
         rules.insert(call, vec![where_argument(2, not_executable.clone(), 0)?]);
     }
-    // … nor another descriptor for an open file; the standard library asks whether one is open.
-    let asks = u64::from(libc::F_GETFD.unsigned_abs());
-    let asks = where_argument(1, SeccompCmpOp::Eq, asks)?;
-    rules.insert(libc::SYS_fcntl, vec![asks]);
+    // … nor another descriptor for an open file. The standard library asks whether one is open, and
+    // who reads past the page cache asks how it was opened.
+    let asks = [libc::F_GETFD, libc::F_GETFL]
+        .map(|ask| where_argument(1, SeccompCmpOp::Eq, u64::from(ask.unsigned_abs())));
+    rules.insert(libc::SYS_fcntl, asks.into_iter().collect::<Result<_, _>>()?);
     // An abort is a signal to oneself.
     let own = u64::from(std::process::id());
     let abort = u64::from(libc::SIGABRT.unsigned_abs());

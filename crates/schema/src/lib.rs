@@ -22,6 +22,7 @@ mod difference;
 mod document;
 mod finding;
 mod format;
+mod image;
 mod plain;
 mod publish;
 mod run;
@@ -35,6 +36,11 @@ pub use crate::difference::DifferenceDocument;
 pub use crate::document::{Document, Payload};
 pub use crate::finding::{FindingDocument, FindingListDocument, HintDocument};
 pub use crate::format::hexadecimal;
+pub use crate::image::{
+    ByteRangeDocument, ChangesetDocument, FileDocument, FileEventDocument, FileListDocument,
+    ImageAnchorDocument, ImageCheckDocument, ImageDamageDocument, ImageDiffDocument, ImageDocument,
+    ImageForgetDocument, ImageListDocument, ImageLogDocument, VolumeDocument,
+};
 pub use crate::plain::{CheckDocument, DoctorDocument, ErrorDocument, VersionDocument};
 pub use crate::publish::{PublishedSchema, schemas};
 pub use crate::run::{

@@ -1,9 +1,12 @@
 //! The JSON Schema of every document, generated from its type.
 
 use crate::{
-    CampaignDocument, CampaignListDocument, ComputationDocument, ComputationListDocument,
-    DiffDocument, DoctorDocument, Document, ErrorDocument, ExportDocument, FindingDocument,
-    FindingListDocument, GoldenDocument, Payload, RunDocument, RunListDocument, VersionDocument,
+    CampaignDocument, CampaignListDocument, ChangesetDocument, ComputationDocument,
+    ComputationListDocument, DiffDocument, DoctorDocument, Document, ErrorDocument, ExportDocument,
+    FileDocument, FileEventDocument, FileListDocument, FindingDocument, FindingListDocument,
+    GoldenDocument, ImageAnchorDocument, ImageCheckDocument, ImageDiffDocument, ImageDocument,
+    ImageForgetDocument, ImageListDocument, ImageLogDocument, Payload, RunDocument,
+    RunListDocument, VersionDocument,
 };
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
@@ -53,6 +56,17 @@ pub fn schemas() -> Vec<PublishedSchema> {
     let mut all = vec![
         PublishedSchema::of::<CampaignDocument>(),
         PublishedSchema::of::<CampaignListDocument>(),
+        PublishedSchema::of::<ChangesetDocument>(),
+        PublishedSchema::of::<FileDocument>(),
+        PublishedSchema::of::<FileListDocument>(),
+        PublishedSchema::of::<FileEventDocument>(),
+        PublishedSchema::of::<ImageDiffDocument>(),
+        PublishedSchema::of::<ImageCheckDocument>(),
+        PublishedSchema::of::<ImageAnchorDocument>(),
+        PublishedSchema::of::<ImageForgetDocument>(),
+        PublishedSchema::of::<ImageDocument>(),
+        PublishedSchema::of::<ImageListDocument>(),
+        PublishedSchema::of::<ImageLogDocument>(),
         PublishedSchema::of::<ComputationDocument>(),
         PublishedSchema::of::<ComputationListDocument>(),
         PublishedSchema::of::<DiffDocument>(),

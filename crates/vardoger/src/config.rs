@@ -5,6 +5,9 @@
 //! path = "/var/lib/vardoger"   # where results and evidence go
 //! max_bytes = 4294967296       # evidence of the oldest runs goes beyond this
 //!
+//! [image]
+//! seal_key = "/etc/vardoger/seal.key"   # the key that seals histories of disks, outside the store
+//!
 //! [notify]
 //! ca_file = "/etc/ssl/our-ca.pem"   # who may vouch for receivers of notifications
 //! ```
@@ -30,6 +33,7 @@ const MAX_FILE_BYTES: u64 = 1 << 20;
 #[serde(default, deny_unknown_fields)]
 struct RawConfig {
     store: RawStore,
+    image: RawImage,
     notify: RawNotify,
 }
 
@@ -38,6 +42,12 @@ struct RawConfig {
 struct RawStore {
     path: Option<PathBuf>,
     max_bytes: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawImage {
+    seal_key: Option<PathBuf>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -53,6 +63,8 @@ pub(crate) struct Config {
     pub(crate) store: Option<PathBuf>,
     /// The most bytes of evidence.
     pub(crate) store_max_bytes: u64,
+    /// The file of the key that seals histories of disks.
+    pub(crate) seal_key: PathBuf,
     /// The certificates of those who may vouch for receivers of notifications.
     pub(crate) notify_ca_file: Option<PathBuf>,
 }
@@ -66,13 +78,22 @@ pub(crate) fn load() -> Result<Config, Failure> {
 }
 
 fn places() -> Vec<PathBuf> {
+    directories().map(|one| one.join("config.toml")).collect()
+}
+
+/// Where configuration lies: the user's, then the system's.
+fn directories() -> impl Iterator<Item = PathBuf> {
     let user = std::env::var_os("XDG_CONFIG_HOME")
         .map(PathBuf::from)
         .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".config")));
-    user.into_iter()
-        .chain([PathBuf::from("/etc")])
-        .map(|directory| directory.join("vardoger/config.toml"))
-        .collect()
+    let all = user.into_iter().chain([PathBuf::from("/etc")]);
+    all.map(|directory| directory.join("vardoger"))
+}
+
+/// Beside the user's configuration.
+fn default_seal_key() -> PathBuf {
+    let directory = directories().next();
+    directory.unwrap_or_default().join("seal.key")
 }
 
 fn read(path: &Path) -> Result<Config, Failure> {
@@ -102,6 +123,7 @@ fn parse(text: &str) -> Result<Config, String> {
     Ok(Config {
         store: raw.store.path,
         store_max_bytes,
+        seal_key: raw.image.seal_key.unwrap_or_else(default_seal_key),
         notify_ca_file: raw.notify.ca_file,
     })
 }

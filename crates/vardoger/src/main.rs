@@ -77,6 +77,7 @@ async fn dispatch(cli: &Cli) -> Result<ExitCode, Failure> {
         Noun::Run(verb) => command::run::execute(global, verb).await,
         Noun::Campaign(verb) => command::campaign::execute(global, verb).await,
         Noun::Finding(verb) => command::finding::execute(global, verb).await,
+        Noun::Image(verb) => command::image::execute(global, verb).await,
         Noun::Doctor(arguments) => command::doctor::execute(global, arguments).await,
         Noun::Worker { .. } => command::worker::self_test(),
         Noun::Completions { shell } => command::plain::completions(*shell),

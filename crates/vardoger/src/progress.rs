@@ -59,6 +59,33 @@ fn bar(form: &str, quiet: bool) -> ProgressBar {
     bar
 }
 
+/// Shows how much of a disk was read.
+pub(crate) struct Reading {
+    bar: ProgressBar,
+}
+
+impl Reading {
+    /// A bar without bytes yet.
+    pub(crate) fn new(quiet: bool) -> Self {
+        let form =
+            "{spinner} {bar:24} {binary_bytes}/{binary_total_bytes} read  {elapsed}, {eta} left";
+        Self {
+            bar: bar(form, quiet),
+        }
+    }
+
+    /// So much of all was read.
+    pub(crate) fn reached(&self, done: u64, all: u64) {
+        self.bar.set_length(all);
+        self.bar.set_position(done);
+    }
+
+    /// Takes the bar away.
+    pub(crate) fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
 /// Shows how far a campaign has come.
 pub(crate) struct Trials {
     bar: ProgressBar,

@@ -64,6 +64,18 @@ pub enum Kind {
     Resync,
 }
 
+impl Kind {
+    /// Its name in documents.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Base => "base",
+            Self::Increment => "increment",
+            Self::Resync => "resync",
+        }
+    }
+}
+
 /// Where the content of a run is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Content {
@@ -129,6 +141,17 @@ pub struct Replaced {
     pub sequence: u64,
     /// Its id in the chain.
     pub id: ChangesetId,
+}
+
+impl Changeset {
+    /// How much of the disk it tells of; of a base, what is not zeros.
+    #[must_use]
+    pub fn changed_bytes(&self) -> u64 {
+        let blocks = self.runs.iter().map(|run| run.blocks);
+        let blocks = blocks.fold(0_u64, u64::saturating_add);
+        let bytes = blocks.saturating_mul(crate::BLOCK_BYTES);
+        bytes.min(self.disk_bytes)
+    }
 }
 
 /// What all changesets' names begin with.

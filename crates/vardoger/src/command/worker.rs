@@ -16,11 +16,15 @@ pub(crate) const PROGRAM: &str = "/proc/self/exe";
 /// The arguments of a worker that compares states.
 pub(crate) const DIFF: &[&str] = &["worker", "diff"];
 
+/// The arguments of a worker that reads images.
+pub(crate) const IMAGE: &[&str] = &["worker", "image"];
+
 /// Does one piece of work and ends.
 pub(crate) fn execute(work: Work, attempt: Option<Attempt>) -> ExitCode {
-    let output = &mut std::io::stdout().lock();
+    let output = &mut std::io::stdout();
     let done = match (work, attempt) {
         (Work::Diff, _) => control::diff::serve(output).map_err(|error| error.to_string()),
+        (Work::Image, _) => control::image::serve().map_err(|error| error.to_string()),
         (Work::Attempt, Some(attempt)) => {
             sandbox::carry_out(attempt, output).map_err(|error| error.to_string())
         }

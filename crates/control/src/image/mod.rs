@@ -1,0 +1,44 @@
+//! Images: a disk into its history, and out of it.
+//!
+//! ```text
+//!  image files ──► chain: found, allowed, opened by us ═══► worker: parsed, in a confined process
+//!                                                             │ words: items, bytes, blobs to put
+//!  history in the store ◄── asker: each word is checked ◄─────┘
+//! ```
+//!
+//! No byte of an image is understood by the process that the user started. It opens files, hands
+//! them over, and serves the worker with blobs of the one image that it works on. What is put is
+//! checked: packs by name, a changeset whole and as the next of the history.
+
+mod asker;
+mod capture;
+mod chain;
+mod error;
+mod examine;
+mod keep;
+mod look;
+mod order;
+mod place;
+mod reference;
+mod shadow;
+mod talk;
+mod told;
+mod wire;
+mod worker;
+
+pub use ::image::check::{Damage, Level, Report};
+pub use ::image::forget::{Swept, Window};
+pub use ::image::seal::{Anchor, AnchorError, AnchorState, PublicKey, SealFault, SealingKey};
+pub use ::image::writer::Written;
+pub use asker::WorkerProgram;
+pub use capture::{Captured, capture};
+pub use chain::{Chain, ImageFile};
+pub use error::ImageError;
+pub use examine::{FileList, Named, Restored, cat, diff, files, restore, take_out};
+pub use keep::{
+    Checked, Forgotten, SEAL_CREDENTIAL, anchor, check, forget, sealing_key, would_forget,
+};
+pub use reference::{ImageReference, Point};
+pub use shadow::{ShadowedImage, Shadows, add, capture_again, list, remove, show};
+pub use told::{Bytes, ToldEvent, ToldFile, ToldKind, ToldTime, ToldVolume};
+pub use worker::{ServeError, serve};

@@ -1,0 +1,183 @@
+//! Images of the store: added, captured again, listed.
+
+use super::asker::WorkerProgram;
+use super::capture::{Captured, capture};
+use super::chain::{Chain, ImageFile};
+use super::error::ImageError;
+use crate::session::now;
+use disk::Format;
+use image::blobs::Blobs;
+use image::history::History;
+use image::seal::{SealingBlobs, SealingKey};
+use image::writer::Written;
+use std::path::PathBuf;
+use std::sync::Arc;
+use store::{ImageRecord, ImageSource, Images, Shelf, StoreError};
+use uuid::Uuid;
+
+/// The note that holds an internal snapshot's name.
+const SNAPSHOT: &str = "snapshot";
+
+/// The note that holds, as JSON, the directories in which images below may lie.
+const ALLOWED: &str = "allowed";
+
+/// An image of the store.
+#[derive(Debug, Clone)]
+pub struct ShadowedImage {
+    /// What it is.
+    pub record: ImageRecord,
+    /// Its changesets, the oldest first.
+    pub changesets: Vec<Written>,
+    /// What it takes in the store: packs and changesets.
+    pub stored_bytes: u64,
+}
+
+/// What all use cases on images need.
+#[derive(Debug, Clone)]
+pub struct Shadows {
+    /// The images of the store.
+    pub images: Images,
+    /// How workers are started.
+    pub worker: WorkerProgram,
+}
+
+/// The shelf of a writer, on which changesets are sealed.
+pub(super) fn sealed(shelf: &Arc<Shelf>, key: &SealingKey) -> SealingBlobs<Arc<Shelf>> {
+    let image = shelf.record().id;
+    SealingBlobs::new(Arc::clone(shelf), image, key.clone(), Box::new(now))
+}
+
+/// Adds an image under a name, and captures it whole.
+///
+/// # Errors
+/// The name is taken or none, or it cannot be captured: then it is not added.
+pub fn add(
+    shadows: &Shadows,
+    key: &SealingKey,
+    name: &str,
+    file: &ImageFile,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<(ImageRecord, Captured), ImageError> {
+    let chain = Chain::open(&shadows.worker, file)?;
+    let record = record(name, file, &chain)?;
+    let shelf = Arc::new(shadows.images.create(name, &record)?);
+    let blobs = sealed(&shelf, key);
+    let captured = capture(&shadows.worker, &chain, &blobs, now(), progress);
+    drop(blobs);
+    if captured.is_err() {
+        drop(shelf);
+        shadows.images.remove(name)?;
+    }
+    Ok((record, captured?))
+}
+
+fn record(name: &str, file: &ImageFile, chain: &Chain) -> Result<ImageRecord, ImageError> {
+    let path = chain.path().to_str().ok_or_else(|| {
+        ImageError::NoSuch(format!(
+            "{} is no text: give the image a plain path",
+            chain.path().display()
+        ))
+    })?;
+    let mut notes = std::collections::BTreeMap::new();
+    if let Some(snapshot) = &file.snapshot {
+        notes.insert(SNAPSHOT.to_owned(), snapshot.clone());
+    }
+    if !file.allowed.is_empty()
+        && let Ok(allowed) = serde_json::to_string(&file.allowed)
+    {
+        notes.insert(ALLOWED.to_owned(), allowed);
+    }
+    Ok(ImageRecord {
+        id: Uuid::now_v7(),
+        name: name.to_owned(),
+        created: now(),
+        source: ImageSource::File {
+            path: path.to_owned(),
+        },
+        format: chain.format().to_owned(),
+        notes,
+    })
+}
+
+/// Captures an image again, from where it was added: what changed since.
+///
+/// # Errors
+/// There is no such image, another process captures it, or it cannot be captured.
+pub fn capture_again(
+    shadows: &Shadows,
+    key: &SealingKey,
+    name: &str,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<(ImageRecord, Captured), ImageError> {
+    let shelf = Arc::new(shadows.images.write(name)?);
+    let record = shelf.record();
+    let chain = Chain::open(&shadows.worker, &source(&record)?)?;
+    let blobs = sealed(&shelf, key);
+    let captured = capture(&shadows.worker, &chain, &blobs, now(), progress)?;
+    Ok((record, captured))
+}
+
+/// Where an image was added from.
+fn source(record: &ImageRecord) -> Result<ImageFile, ImageError> {
+    match &record.source {
+        ImageSource::File { path } => {
+            let allowed = record.notes.get(ALLOWED);
+            let allowed = allowed.map(|text| serde_json::from_str::<Vec<PathBuf>>(text));
+            Ok(ImageFile {
+                path: path.into(),
+                format: Format::from_name(&record.format),
+                snapshot: record.notes.get(SNAPSHOT).cloned(),
+                allowed: allowed.transpose().unwrap_or_default().unwrap_or_default(),
+            })
+        }
+        ImageSource::Machine { vm, .. } => Err(ImageError::NoSuch(format!(
+            "{} is captured from the machine {vm}, which this version cannot do",
+            record.name
+        ))),
+    }
+}
+
+/// All images of the store, by name.
+///
+/// # Errors
+/// They cannot be listed.
+pub fn list(
+    images: &Images,
+) -> Result<Vec<Result<ShadowedImage, (String, ImageError)>>, ImageError> {
+    let names = images.names()?;
+    Ok(names
+        .into_iter()
+        .map(|name| show(images, &name).map_err(|error| (name, error)))
+        .collect())
+}
+
+/// One image of the store.
+///
+/// # Errors
+/// There is none of this name, or its history cannot be read.
+pub fn show(images: &Images, name: &str) -> Result<ShadowedImage, ImageError> {
+    let shelf = images.read(name)?;
+    let history = History::open(&shelf)?;
+    Ok(ShadowedImage {
+        record: shelf.record(),
+        changesets: history.changesets().to_vec(),
+        stored_bytes: stored(&shelf)?,
+    })
+}
+
+/// What an image takes in the store.
+fn stored(shelf: &Shelf) -> Result<u64, ImageError> {
+    let mut bytes = 0_u64;
+    for name in shelf.list("")? {
+        bytes = bytes.saturating_add(shelf.length(&name)?);
+    }
+    Ok(bytes)
+}
+
+/// Removes an image and all of its history.
+///
+/// # Errors
+/// There is none of this name, somebody writes to it, or it cannot be removed.
+pub fn remove(images: &Images, name: &str) -> Result<(), StoreError> {
+    images.remove(name)
+}

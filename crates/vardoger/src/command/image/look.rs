@@ -1,0 +1,344 @@
+//! `image files`, `diff`, `cat`, `restore`: what is on a disk, and what was.
+
+use super::work;
+use crate::args::Global;
+use crate::failure::Failure;
+use crate::{output, report};
+use computation::job::sanitise;
+use control::image::{
+    self, Bytes, FileList, ImageError, ImageReference, Named, Point, Restored, ToldEvent, ToldFile,
+    ToldTime, ToldVolume,
+};
+use model::Timestamp;
+use schema::{
+    ByteRangeDocument, Document, FileDocument, FileEventDocument, FileListDocument,
+    ImageDiffDocument, VolumeDocument,
+};
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+const NS_PER_S: i64 = 1_000_000_000;
+
+pub(super) async fn files(
+    global: &Global,
+    named: Named,
+    path: Option<String>,
+) -> Result<ExitCode, Failure> {
+    let image = name(&named);
+    let found = work(global, move |shadows, _| {
+        image::files(shadows, &named, path.as_deref())
+    });
+    let found = found.await?;
+    notes(global, &found.notes);
+    if global.json() {
+        let mut document = Document::new(FileListDocument {
+            image,
+            volumes: found.volumes.iter().map(volume).collect(),
+            files: found.files.iter().map(file).collect(),
+        });
+        document.warnings = found.notes;
+        output::document(global, &document)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    unread(global, &found);
+    let prefixed = is_prefixed(&found);
+    let head = ["mode", "owner", "size", "modified", "path"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    rows.extend(found.files.iter().map(|file| {
+        let mut path = shown(prefixed, &file.volume, &file.path);
+        if let Some(target) = &file.target {
+            path = format!("{path} -> {}", sanitise(&target.0));
+        }
+        vec![
+            mode(file),
+            format!("{}:{}", file.uid, file.gid),
+            report::bytes(file.size_bytes),
+            when(file.modified).unwrap_or_else(|| "-".to_owned()),
+            path,
+        ]
+    }));
+    output::text(&report::table(&rows))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) async fn diff(
+    global: &Global,
+    names: [String; 2],
+    [before, after]: [Named; 2],
+) -> Result<ExitCode, Failure> {
+    let found = work(global, move |shadows, _| {
+        image::diff(shadows, &before, &after)
+    });
+    let found = found.await?;
+    notes(global, &found.notes);
+    if global.json() {
+        let [before, after] = names;
+        let mut document = Document::new(ImageDiffDocument {
+            before,
+            after,
+            volumes: found.volumes.iter().map(volume).collect(),
+            events: found.events.iter().map(event).collect(),
+        });
+        document.warnings = found.notes;
+        output::document(global, &document)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    unread(global, &found);
+    if found.events.is_empty() {
+        output::text("no file changed\n")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let prefixed = is_prefixed(&found);
+    let head = ["change", "size", "owner", "path", "what"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    rows.extend(found.events.iter().map(|event| {
+        let now = event.after.as_ref().or(event.before.as_ref());
+        vec![
+            event.change.clone(),
+            sizes(event),
+            now.map_or_else(String::new, |now| format!("{}:{}", now.uid, now.gid)),
+            shown(prefixed, &event.volume, &event.path),
+            what(event),
+        ]
+    }));
+    output::text(&report::table(&rows))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The size; before and after where they differ.
+fn sizes(event: &ToldEvent) -> String {
+    let size = |file: &Option<ToldFile>| file.as_ref().map(|file| file.size_bytes);
+    match (size(&event.before), size(&event.after)) {
+        (Some(before), Some(after)) if before != after => {
+            format!("{} -> {}", report::bytes(before), report::bytes(after))
+        }
+        (_, Some(size)) | (Some(size), None) => report::bytes(size),
+        (None, None) => String::new(),
+    }
+}
+
+/// What exactly happened, in a few words.
+fn what(event: &ToldEvent) -> String {
+    if let Some(from) = &event.from {
+        return format!("was {}", sanitise(&from.0));
+    }
+    if !event.fields.is_empty() {
+        return event.fields.join(", ");
+    }
+    let bytes: u64 = event
+        .ranges
+        .iter()
+        .map(|(start, end)| end.saturating_sub(*start))
+        .sum();
+    match event.ranges.as_slice() {
+        [] => String::new(),
+        [(start, _)] => format!(
+            "{} from byte {}",
+            report::bytes(bytes),
+            report::count(*start)
+        ),
+        ranges => format!(
+            "{} in {} ranges",
+            report::bytes(bytes),
+            report::count(ranges.len() as u64)
+        ),
+    }
+}
+
+pub(super) async fn cat(global: &Global, named: Named, path: String) -> Result<ExitCode, Failure> {
+    let notes_of = work(global, move |shadows, _| {
+        let mut output = std::io::stdout().lock();
+        let done = image::cat(shadows, &named, &path, &mut output)?;
+        output.flush().map_err(ImageError::Output)?;
+        Ok(done)
+    });
+    notes(global, &notes_of.await?);
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) async fn restore(
+    global: &Global,
+    named: Named,
+    path: Option<String>,
+    to: PathBuf,
+) -> Result<ExitCode, Failure> {
+    let place = to.clone();
+    let restored = work(global, move |shadows, reading| match path {
+        Some(path) => image::take_out(shadows, &named, &path, &to),
+        None => image::restore(shadows, &named, &to, &mut |done, all| {
+            reading.reached(done, all);
+        }),
+    });
+    let (restored, told) = restored.await?;
+    notes(global, &told);
+    output::message(global, &summary(&restored, &place));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn summary(restored: &Restored, place: &std::path::Path) -> String {
+    let mut text = format!(
+        "restored {} ({}) to {}",
+        report::count(restored.files),
+        report::bytes(restored.bytes),
+        place.display()
+    );
+    if restored.left_out > 0 {
+        let left_out = report::count(restored.left_out);
+        text.push_str(&format!(
+            "; {left_out} devices, pipes and sockets were left out"
+        ));
+    }
+    text
+}
+
+fn name(named: &Named) -> String {
+    match &named.reference {
+        ImageReference::File(path) => path.display().to_string(),
+        ImageReference::Kept {
+            name,
+            at: Point::Back(0),
+        } => name.clone(),
+        ImageReference::Kept {
+            name,
+            at: Point::Back(back),
+        } => format!("{name}@-{back}"),
+        ImageReference::Kept {
+            name,
+            at: Point::Sequence(sequence),
+        } => format!("{name}@#{sequence}"),
+        ImageReference::Kept {
+            name,
+            at: Point::Id(id),
+        } => format!("{name}@{id}"),
+        ImageReference::Kept {
+            name,
+            at: Point::Time(time),
+        } => format!("{name}@{time}"),
+    }
+}
+
+fn notes(global: &Global, notes: &[String]) {
+    for note in notes {
+        output::message(global, &format!("note: {}", sanitise(note.as_bytes())));
+    }
+}
+
+/// Says which volumes' files are not told of.
+fn unread(global: &Global, found: &FileList) {
+    for volume in &found.volumes {
+        if let Some(why) = &volume.unread {
+            let why = sanitise(why.as_bytes());
+            output::message(global, &format!("{} ({}): {why}", volume.name, volume.kind));
+        }
+    }
+}
+
+/// Whether paths need their volume before them.
+fn is_prefixed(found: &FileList) -> bool {
+    let mut volumes = found
+        .files
+        .iter()
+        .map(|file| &file.volume)
+        .chain(found.events.iter().map(|event| &event.volume));
+    let first = volumes.next();
+    volumes.any(|volume| Some(volume) != first)
+}
+
+fn shown(prefixed: bool, volume: &str, path: &Bytes) -> String {
+    let path = sanitise(&path.0);
+    if prefixed {
+        format!("{volume}:{path}")
+    } else {
+        path
+    }
+}
+
+/// Permissions as `ls` writes them.
+fn mode(file: &ToldFile) -> String {
+    let kind = match file.kind.name() {
+        "directory" => 'd',
+        "symlink" => 'l',
+        "block-device" => 'b',
+        "character-device" => 'c',
+        "fifo" => 'p',
+        "socket" => 's',
+        "file" => '-',
+        _ => '?',
+    };
+    let mut text = String::from(kind);
+    for (place, (special, letter)) in [(0o4000, 's'), (0o2000, 's'), (0o1000, 't')]
+        .into_iter()
+        .enumerate()
+    {
+        let bits = file.mode >> (6 - 3 * place);
+        text.push(if bits & 4 != 0 { 'r' } else { '-' });
+        text.push(if bits & 2 != 0 { 'w' } else { '-' });
+        text.push(match (bits & 1 != 0, file.mode & special != 0) {
+            (true, true) => letter,
+            (false, true) => letter.to_ascii_uppercase(),
+            (true, false) => 'x',
+            (false, false) => '-',
+        });
+    }
+    text
+}
+
+fn when((seconds, nanoseconds): ToldTime) -> Option<String> {
+    let ns = seconds
+        .checked_mul(NS_PER_S)?
+        .checked_add(nanoseconds.into())?;
+    Some(Timestamp::from_unix_ns(ns).to_string())
+}
+
+fn volume(volume: &ToldVolume) -> VolumeDocument {
+    VolumeDocument {
+        name: volume.name.clone(),
+        kind: volume.kind.clone(),
+        label: volume.label.clone(),
+        size_bytes: volume.size_bytes,
+        unread: volume.unread.clone(),
+    }
+}
+
+fn bytes_if_no_text(path: &Bytes) -> Option<String> {
+    let digits = || path.0.iter().map(|byte| format!("{byte:02x}"));
+    (!path.is_text()).then(|| digits().collect())
+}
+
+fn file(file: &ToldFile) -> FileDocument {
+    FileDocument {
+        volume: file.volume.clone(),
+        path: file.path.text(),
+        path_bytes: bytes_if_no_text(&file.path),
+        kind: file.kind.name().to_owned(),
+        size_bytes: file.size_bytes,
+        mode: format!("{:o}", file.mode),
+        uid: file.uid,
+        gid: file.gid,
+        links: file.links,
+        modified: when(file.modified),
+        changed: when(file.changed),
+        accessed: when(file.accessed),
+        born: file.born.and_then(when),
+        target: file.target.as_ref().map(Bytes::text),
+    }
+}
+
+fn event(event: &ToldEvent) -> FileEventDocument {
+    let range = |(start_bytes, end_bytes): &(u64, u64)| ByteRangeDocument {
+        start_bytes: *start_bytes,
+        end_bytes: *end_bytes,
+    };
+    FileEventDocument {
+        volume: event.volume.clone(),
+        path: event.path.text(),
+        path_bytes: bytes_if_no_text(&event.path),
+        change: event.change.clone(),
+        from: event.from.as_ref().map(Bytes::text),
+        ranges: event.ranges.iter().map(range).collect(),
+        fields: event.fields.clone(),
+        before: event.before.as_ref().map(file),
+        after: event.after.as_ref().map(file),
+    }
+}
