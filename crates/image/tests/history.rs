@@ -91,7 +91,7 @@ fn differing(before: &[u8], now: &[u8]) -> Vec<u64> {
     };
     let blocks = 0..now.len().div_ceil(BLOCK);
     let end = before.len().min(now.len());
-    let cut = before.len() != now.len() && end % BLOCK != 0;
+    let cut = before.len() != now.len() && !end.is_multiple_of(BLOCK);
     // Beyond the end of what was, a block counts if it holds something; the cut one in any case.
     let changed =
         blocks.filter(|at| block(before, *at) != block(now, *at) || cut && *at == end / BLOCK);

@@ -200,8 +200,9 @@ impl Chain {
             text.push('#');
             text.push_str(snapshot);
         }
-        let end = text.floor_char_boundary(MAX_SOURCE_BYTES);
-        text.truncate(end);
+        while text.len() > MAX_SOURCE_BYTES {
+            text.pop();
+        }
         text
     }
 

@@ -39,6 +39,6 @@ pub use keep::{
     Checked, Forgotten, SEAL_CREDENTIAL, anchor, check, forget, sealing_key, would_forget,
 };
 pub use reference::{ImageReference, Point};
-pub use shadow::{ShadowedImage, Shadows, add, capture_again, list, remove, show};
+pub use shadow::{Listed, ShadowedImage, Shadows, add, capture_again, list, remove, show};
 pub use told::{Bytes, ToldEvent, ToldFile, ToldKind, ToldTime, ToldVolume};
 pub use worker::{ServeError, serve};

@@ -137,18 +137,25 @@ fn source(record: &ImageRecord) -> Result<ImageFile, ImageError> {
     }
 }
 
+/// An image that is there, and what can be told of it.
+#[derive(Debug, Clone)]
+pub struct Listed {
+    /// Its name.
+    pub name: String,
+    /// It, or why it cannot be read.
+    pub image: Result<ShadowedImage, String>,
+}
+
 /// All images of the store, by name.
 ///
 /// # Errors
 /// They cannot be listed.
-pub fn list(
-    images: &Images,
-) -> Result<Vec<Result<ShadowedImage, (String, ImageError)>>, ImageError> {
-    let names = images.names()?;
-    Ok(names
-        .into_iter()
-        .map(|name| show(images, &name).map_err(|error| (name, error)))
-        .collect())
+pub fn list(images: &Images) -> Result<Vec<Listed>, ImageError> {
+    let listed = images.names()?.into_iter().map(|name| {
+        let image = show(images, &name).map_err(|error| error.to_string());
+        Listed { name, image }
+    });
+    Ok(listed.collect())
 }
 
 /// One image of the store.

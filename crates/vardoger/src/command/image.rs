@@ -10,8 +10,8 @@ use crate::progress::Reading;
 use crate::{output, report, session};
 use control::ControlError;
 use control::image::{
-    self, Captured, ImageError, ImageFile, ImageReference, Level, Named, Point, SealingKey,
-    ShadowedImage, Shadows, WorkerProgram,
+    self, Captured, ImageError, ImageFile, ImageReference, Level, Listed, Named, Point, SealingKey,
+    Shadows, WorkerProgram,
 };
 use schema::{ChangesetDocument, Document, ImageDocument, ImageListDocument, ImageLogDocument};
 use std::io::{BufRead, IsTerminal, Write};
@@ -156,7 +156,7 @@ async fn add(global: &Global, arguments: &ImageAddArgs) -> Result<ExitCode, Fail
     let key = sealing_key(global)?;
     let added = work(global, move |shadows, reading| {
         image::add(shadows, &key, &name, &file, &mut |done, all| {
-            reading.reached(done, all)
+            reading.reached(done, all);
         })
     });
     let (record, captured) = added.await?;
@@ -190,7 +190,7 @@ async fn capture(global: &Global, name: &str) -> Result<ExitCode, Failure> {
     let key = sealing_key(global)?;
     let captured = work(global, move |shadows, reading| {
         image::capture_again(shadows, &key, &name, &mut |done, all| {
-            reading.reached(done, all)
+            reading.reached(done, all);
         })
     });
     let (record, captured) = captured.await?;
@@ -280,8 +280,8 @@ fn ls(global: &Global) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn document(found: Result<ShadowedImage, (String, ImageError)>) -> ImageDocument {
-    match found {
+fn document(listed: Listed) -> ImageDocument {
+    match listed.image {
         Ok(found) => {
             let taken =
                 |one: Option<&image::Written>| one.map(|one| one.changeset.taken.to_string());
@@ -302,8 +302,8 @@ fn document(found: Result<ShadowedImage, (String, ImageError)>) -> ImageDocument
                 unreadable: None,
             }
         }
-        Err((name, error)) => ImageDocument {
-            name,
+        Err(error) => ImageDocument {
+            name: listed.name,
             id: String::new(),
             created: String::new(),
             source: String::new(),
@@ -313,7 +313,7 @@ fn document(found: Result<ShadowedImage, (String, ImageError)>) -> ImageDocument
             oldest: None,
             newest: None,
             stored_bytes: None,
-            unreadable: Some(error.to_string()),
+            unreadable: Some(error),
         },
     }
 }
