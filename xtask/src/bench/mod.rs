@@ -7,6 +7,7 @@
 //! | `majority` | the vote of five memories is as fast as the loop in C | `crates/control/benches` |
 //! | `explain` | ≥ 90 % of flipped kernel bytes get a symbol or an owner | `crates/control/benches` |
 //! | `shelf` | a check of stored bytes is as fast as hashing them; a block of any version is read in 50 ms | `crates/store/benches` |
+//! | `versions` | two versions of a disk take less room and CPU time than in borg and restic | `crates/store/benches` |
 //! | `clean` | 50 trials without a fault, none deviates | [`clean`], by the program itself |
 //!
 //! The last line is `NAME: figure (bound …): met` or `… not met`; the exit code is 1 if not met.
@@ -30,6 +31,8 @@ pub(crate) enum Bench {
     Explain,
     /// Histories of disks in the store: what checking and a first read take
     Shelf,
+    /// Two versions of a disk, beside borg and restic
+    Versions,
     /// 50 trials without a fault: how many deviate
     Clean,
 }
@@ -42,6 +45,7 @@ pub(crate) fn run(bench: Bench) -> anyhow::Result<()> {
         Bench::Majority => measure("majority"),
         Bench::Explain => measure("explain"),
         Bench::Shelf => measure("shelf"),
+        Bench::Versions => measure("versions"),
         Bench::Clean => clean::run(),
     }
 }
