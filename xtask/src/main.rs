@@ -7,8 +7,10 @@
 mod bench;
 mod campaign;
 mod ci;
+mod gen_image;
 mod guest;
 mod layers;
+mod measure;
 mod product;
 mod schema;
 
@@ -35,12 +37,17 @@ enum Command {
     LintLayers,
     /// Write the JSON Schemas in docs/schema anew from the types
     Schema,
+    /// Make disks with a known history: ordinary work, then an attack
+    GenImage(gen_image::GenImage),
     /// Measure a promise of the product, and say whether it is met
     Bench {
         /// Which
         #[arg(value_enum)]
         name: bench::Bench,
     },
+    /// One measurement by itself, in a process of its own: what benches start
+    #[command(hide = true)]
+    Measure(measure::Measure),
     /// Put the product through many trials, which can be stopped and resumed
     #[command(subcommand)]
     Campaign(campaign::Campaign),
@@ -52,6 +59,8 @@ fn main() -> ExitCode {
         Command::Guest => guest::run(),
         Command::LintLayers => layers::run(),
         Command::Schema => schema::run(),
+        Command::GenImage(what) => gen_image::run(&what),
+        Command::Measure(what) => measure::run(&what),
         Command::Bench { name } => bench::run(name),
         Command::Campaign(campaign) => campaign::run(&campaign),
     };
