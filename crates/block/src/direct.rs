@@ -74,6 +74,13 @@ impl DirectFile {
         self.direct
     }
 
+    /// Whether the device can write into a caller's buffer, so that nothing has to be copied.
+    fn is_aligned(offset: u64, buffer: &[u8]) -> bool {
+        offset.is_multiple_of(ALIGNMENT as u64)
+            && buffer.len().is_multiple_of(ALIGNMENT)
+            && buffer.as_ptr().align_offset(ALIGNMENT) == 0
+    }
+
     /// Reads by aligned pieces, and takes out of each what was asked for.
     fn read_pieces(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
         let mut buffer = self.take_buffer();
@@ -132,7 +139,10 @@ impl ReadAt for DirectFile {
 
     fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), ReadError> {
         check_range(self.size_bytes, offset, buffer.len() as u64)?;
-        let done = if self.direct {
+        let done = if self.direct && Self::is_aligned(offset, buffer) {
+            let enough = buffer.len();
+            self.read_to(offset, buffer, enough)
+        } else if self.direct {
             self.read_pieces(offset, buffer)
         } else {
             self.file.read_exact_at(buffer, offset)
@@ -211,6 +221,14 @@ mod tests {
                 let direct = direct.unwrap();
                 let mut read = vec![0; length];
                 direct.read_exact_at(from as u64, &mut read).unwrap();
+                prop_assert_eq!(&read[..], &content[from..from + length]);
+                // What is aligned is read without a copy.
+                let (from, length) = (from & !(ALIGNMENT - 1), length & !(ALIGNMENT - 1));
+                let mut memory = vec![0; length + ALIGNMENT];
+                let start = memory.as_ptr().align_offset(ALIGNMENT);
+                let read = &mut memory[start..start + length];
+                prop_assert!(DirectFile::is_aligned(from as u64, read));
+                direct.read_exact_at(from as u64, read).unwrap();
                 prop_assert_eq!(&read[..], &content[from..from + length]);
             }
         }
