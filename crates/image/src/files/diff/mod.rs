@@ -37,9 +37,9 @@ pub struct Diff {
 /// differ; what lies elsewhere is taken to be the same, and is not read.
 ///
 /// # Errors
-/// More would have to be compared than the file systems have.
+/// More would have to be compared than the file systems have, or more paths told than the limit.
 pub fn diff(before: &Files, after: &Files, dirty: &Ranges) -> Result<Diff, FilesError> {
-    let names = Names::new(&before.tree, &after.tree);
+    let names = Names::new(&before.tree, &after.tree)?;
     let mut work = Work {
         before,
         after,

@@ -2,8 +2,12 @@
 
 use crate::files::event::{Change, FileEvent};
 use crate::files::tree::Entry;
-use crate::files::{Object, ObjectId, Tree};
+use crate::files::{FilesError, Object, ObjectId, Tree};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// How long all paths may be together that came or went: a short name in a deep directory has a long
+/// path, of which a hostile file system can have any number. A server's 36,000 have 3 MB.
+const MAX_PATHS_BYTES: u64 = 256 << 20;
 
 /// Which objects are there both times, and what happened to names.
 #[derive(Debug, Default)]
@@ -18,7 +22,9 @@ pub(super) struct Names {
 }
 
 impl Names {
-    pub(super) fn new(before: &Tree, after: &Tree) -> Self {
+    /// # Errors
+    /// All paths to be told have more bytes than [`MAX_PATHS_BYTES`].
+    pub(super) fn new(before: &Tree, after: &Tree) -> Result<Self, FilesError> {
         let mut names = Self {
             same: same(before, after),
             ..Self::default()
@@ -28,10 +34,11 @@ impl Names {
                 names.kept(before, after, object.id);
             }
         }
-        let gone = names.others(before);
-        let new = names.others(after);
+        let mut left = MAX_PATHS_BYTES;
+        let gone = names.others(before, &mut left)?;
+        let new = names.others(after, &mut left)?;
         names.replaced(gone, new);
-        names
+        Ok(names)
     }
 
     /// Whether the object of a number is the same one both times.
@@ -120,13 +127,18 @@ impl Names {
     }
 
     /// All names of objects that are not there both times.
-    fn others<'a>(&mut self, tree: &'a Tree) -> Others<'a> {
+    fn others<'a>(&mut self, tree: &'a Tree, left: &mut u64) -> Result<Others<'a>, FilesError> {
         let mut found = Others::new();
         for entry in tree.entries() {
             if self.is_same(entry.object.id) {
                 continue;
             }
             let path = entry.path();
+            let rest = left.checked_sub(path.len() as u64);
+            *left = rest.ok_or(FilesError::Limit {
+                what: "bytes of paths that came or went",
+                limit: MAX_PATHS_BYTES,
+            })?;
             let directory = entry.directory();
             self.entries.extend(directory.map(|id| id.0));
             let kept = directory.filter(|directory| self.is_same(*directory));
@@ -136,7 +148,7 @@ impl Names {
             };
             found.insert(key, (path, entry.object));
         }
-        found
+        Ok(found)
     }
 
     /// Tells names of objects that are gone, and of those that are new.
