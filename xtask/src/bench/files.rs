@@ -3,6 +3,7 @@
 //!
 //! Each figure is of a process of its own; the three kinds take turns, and the least of each counts.
 
+use super::classes::classes;
 use crate::gen_image::{self, GenImage};
 use crate::measure;
 use anyhow::{Context, ensure};
@@ -36,6 +37,7 @@ pub(super) fn run() -> anyhow::Result<()> {
     })?;
     let disks = [&made.disks[0], &made.disks[2]].map(PathBuf::as_path);
     let wrong = compare(&made, &disks)?;
+    let classes = classes(disks[0], disks[1])?;
     let mut least: [Option<Measured>; 4] = [const { None }; 4];
     for _ in 0..TURNS {
         for (least, what) in least.iter_mut().zip(["scan", "list", "diff", "known"]) {
@@ -58,7 +60,9 @@ pub(super) fn run() -> anyhow::Result<()> {
     };
     let bound = scan.cpu_s + list.cpu_s;
     let ratio = diff.cpu_s / bound;
-    let is_met = wrong == 0 && ratio <= MAX_RATIO && diff.memory_bytes <= MAX_MEMORY_BYTES;
+    let classed = classes.classed_bytes == classes.bytes && classes.agree == classes.drawn;
+    let is_met =
+        wrong == 0 && classed && ratio <= MAX_RATIO && diff.memory_bytes <= MAX_MEMORY_BYTES;
     crate::put_out(&format!(
         "{} events, {wrong} missing or wrong; {} MB differ; scan {:.2} s, listing both {:.2} s, \
          all {:.2} s of CPU time ({:.2} s wall, scan {:.2} s); with known blocks {:.2} s; {} MiB",
@@ -71,6 +75,16 @@ pub(super) fn run() -> anyhow::Result<()> {
         scan.wall_s,
         known.cpu_s,
         diff.memory_bytes >> 20
+    ))?;
+    let by_class = classes.by_class.iter();
+    let by_class = by_class.map(|(class, bytes)| format!("{class} {}", bytes / 4096));
+    crate::put_out(&format!(
+        "classed: {} of {} blocks ({}); {} of {} drawn agree with debugfs",
+        classes.classed_bytes / 4096,
+        classes.bytes / 4096,
+        by_class.collect::<Vec<_>>().join(", "),
+        classes.agree,
+        classes.drawn
     ))?;
     let met = if is_met { "met" } else { "not met" };
     crate::put_out(&format!("files: {ratio:.2} (bound {MAX_RATIO}): {met}"))?;

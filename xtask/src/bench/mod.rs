@@ -8,13 +8,14 @@
 //! | `explain` | ≥ 90 % of flipped kernel bytes get a symbol or an owner | `crates/control/benches` |
 //! | `shelf` | a check of stored bytes is as fast as hashing them; a block of any version is read in 50 ms | `crates/store/benches` |
 //! | `versions` | two versions of a disk take less room and CPU time than in borg and restic | `crates/store/benches` |
-//! | `files` | what happened to files costs at most 1.5 times reading both disks and listing them | [`files`], on disks of [`gen_image`](crate::gen_image) |
+//! | `files` | what happened to files costs at most 1.5 times reading both disks and listing them; every block that differs is classed, as debugfs does | [`files`], [`classes`], on disks of [`gen_image`](crate::gen_image) |
 //! | `list` | listing 101,000 entries costs at most a fifth of what `fls` takes | [`list`] |
 //! | `clean` | 50 trials without a fault, none deviates | [`clean`], by the program itself |
 //!
 //! The last line is `NAME: figure (bound …): met` or `… not met`; the exit code is 1 if not met.
 //! Everything is built in the same profile as the product, so that nothing compiles twice.
 
+mod classes;
 mod clean;
 mod files;
 mod list;
