@@ -413,7 +413,8 @@ fn check(before: &Model, after: &Model) -> Result<(), TestCaseError> {
     let mut predicted = BTreeMap::new();
     for (path, entry) in &was {
         let now = moved(path, &renamed);
-        if !gone.contains(path) && !(replaced.contains(&now) && !renamed.contains_key(path)) {
+        let is_replaced = replaced.contains(&now) && !renamed.contains_key(path);
+        if !gone.contains(path) && !is_replaced {
             prop_assert!(predicted.insert(now, entry.clone()).is_none(), "{}", path);
         }
     }
