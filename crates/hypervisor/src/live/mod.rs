@@ -42,7 +42,7 @@
 //!
 //! Limits: what the guest overwrites during a capture needs room in the caller's directory; should
 //! that run full, QEMU treats it as an error of the guest's disk (by default it pauses the guest), so
-//! room is asked for in advance. A disk needs no name of its own, but those that are empty or
+//! room is asked for and taken in advance. A disk needs no name of its own, but those that are empty or
 //! read-only are skipped, with their reasons.
 
 mod error;

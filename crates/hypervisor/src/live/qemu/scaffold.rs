@@ -11,7 +11,10 @@ use crate::error::HypervisorError;
 use crate::host::need_space;
 use crate::live::names::{Kind, ProcessId};
 use crate::live::{LiveDisk, LiveError};
+use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::Errno;
 use serde_json::{Value, json};
+use std::fs::File;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
@@ -22,6 +25,15 @@ const TABLE_BYTES: u64 = 4 << 20;
 pub(super) fn private(within: &Path) -> Result<tempfile::TempDir, LiveError> {
     let made = tempfile::Builder::new().prefix("live-").tempdir_in(within);
     Ok(made.map_err(HypervisorError::file("make a directory in", within))?)
+}
+
+/// Takes room for a file beyond its end, so that nobody else does while the guest needs it. A file
+/// system that cannot do so has had it a moment ago.
+fn reserve(file: &File, bytes: u64) -> std::io::Result<()> {
+    match fallocate(file, FallocateFlags::KEEP_SIZE, 0, bytes) {
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+        reserved => Ok(reserved?),
+    }
 }
 
 /// The action that copies aside what the guest overwrites, from this moment on.
@@ -68,6 +80,7 @@ impl LiveMachine {
         })))
         .await?;
         self.wait_created(&name(Kind::Job)).await?;
+        reserve(&file, needed).map_err(HypervisorError::file("reserve room in", scratch))?;
         self.ask(AddNode(json!({
             "driver": "qcow2", "node-name": name(Kind::Overlay),
             "file": name(Kind::File), "backing": disk.node,
