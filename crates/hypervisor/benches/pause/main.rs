@@ -82,37 +82,49 @@ async fn main() -> ExitCode {
     let mut live = LiveMachine::connect(&machine.socket).await.unwrap();
     let ticks = Ticks::listen(machine.console.take().unwrap());
     let (mut without, mut with) = (Vec::new(), Vec::new());
-    let mut base = capture(&mut live, place.path(), 0, None).await.0;
-    let mut captured = 0;
+    let count = || ticks.lock().unwrap().clocks.len();
+    let first = capture(&mut live, place.path(), 0, None, &count).await;
+    let (mut base, mut captured) = (first.base, 0);
+    let mut phases = [(); 3].map(|()| Vec::new());
     for round in 1..=ROUNDS {
         let from = ticks.lock().unwrap().clocks.len();
         tokio::time::sleep(WINDOW).await;
         let between = ticks.lock().unwrap().clocks.len();
         let until = Instant::now() + WINDOW;
-        let (next, bytes) = capture(&mut live, place.path(), round, Some(base)).await;
+        let done = capture(&mut live, place.path(), round, Some(base), &count).await;
         tokio::time::sleep_until(until.into()).await;
         let ticks = ticks.lock().unwrap();
         let longest = |part: Option<&[u32]>| gaps(part.unwrap()).max().unwrap();
         without.push(longest(ticks.clocks.get(from..between)));
         with.push(longest(ticks.clocks.get(between.saturating_sub(1)..)));
-        (base, captured) = (next, captured + bytes);
+        for (phase, bounds) in phases.iter_mut().zip(done.ticks.windows(2)) {
+            let part = bounds[0].saturating_sub(1)..=bounds[1].min(ticks.clocks.len() - 1);
+            phase.push(gaps(&ticks.clocks[part]).max().unwrap_or(0));
+        }
+        (base, captured) = (done.base, captured + done.bytes);
+    }
+    let unit = ticks.lock().unwrap().units_per_ms();
+    for (name, gaps) in ["beginning", "reading", "finishing"].iter().zip(&phases) {
+        let (usual, longest) = figures(gaps, unit);
+        println!("pause: while {name}: longest gap median {usual:.1} ms, longest {longest:.1} ms");
     }
     println!(
         "pause: {ROUNDS} captures, {} MiB of dirty blocks read",
         captured >> 20
     );
-    conclude(&ticks.lock().unwrap(), &without, &with)
+    conclude(unit, &without, &with)
 }
 
-fn conclude(ticks: &Ticks, without: &[u32], with: &[u32]) -> ExitCode {
-    let unit = ticks.units_per_ms();
-    let figures = |gaps: &[u32]| {
-        let mut gaps: Vec<f64> = gaps.iter().map(|gap| f64::from(*gap) / unit).collect();
-        gaps.sort_by(f64::total_cmp);
-        (gaps[gaps.len() / 2], gaps[gaps.len() - 1])
-    };
-    let (usual_without, longest_without) = figures(without);
-    let (usual_with, longest_with) = figures(with);
+/// The median and the greatest of gaps, in milliseconds.
+fn figures(gaps: &[u32], unit: f64) -> (f64, f64) {
+    let mut gaps: Vec<f64> = gaps.iter().map(|gap| f64::from(*gap) / unit).collect();
+    gaps.sort_by(f64::total_cmp);
+    (gaps[gaps.len() / 2], gaps[gaps.len() - 1])
+}
+
+fn conclude(unit: f64, without: &[u32], with: &[u32]) -> ExitCode {
+    let (usual_without, longest_without) = figures(without, unit);
+    let (usual_with, longest_with) = figures(with, unit);
     println!("pause: longest gap of a window without a capture: median {usual_without:.1} ms");
     println!("pause: longest gap of a window with one:          median {usual_with:.1} ms");
     let more = longest_with - longest_without;
@@ -144,13 +156,24 @@ fn start(place: &Path) -> Machine {
     Machine::start(place, &arguments)
 }
 
-/// One capture: what the next one is relative to, and how much was read.
+/// A capture that was made.
+struct Captured {
+    /// What the next one is relative to.
+    base: Base,
+    /// How much was read.
+    bytes: u64,
+    /// How many ticks there had been before it began, was read, was finished, and after it.
+    ticks: [usize; 4],
+}
+
 async fn capture(
     live: &mut LiveMachine,
     place: &Path,
     round: usize,
     base: Option<Base>,
-) -> (Base, u64) {
+    ticks: &impl Fn() -> usize,
+) -> Captured {
+    let before = ticks();
     let note = Label::new(&format!("n{round}")).unwrap();
     let choice = DiskChoice {
         disk: "disk".to_owned(),
@@ -171,18 +194,21 @@ async fn capture(
         size_bytes: point.disks[0].disk.size_bytes,
         process: point.process,
     };
+    let begun = ticks();
     let (point, bytes) = tokio::task::spawn_blocking(|| {
-        let bytes = read(&point);
+        let bytes = read_dirty(&point);
         (point, bytes)
     })
     .await
     .unwrap();
+    let read = ticks();
     live.finish(point, Outcome::Kept).await.unwrap();
-    (base, bytes)
+    let ticks = [before, begun, read, ticks()];
+    Captured { base, bytes, ticks }
 }
 
 /// Reads what is dirty, or all.
-fn read(point: &PointInTime) -> u64 {
+fn read_dirty(point: &PointInTime) -> u64 {
     let disk = &point.disks[0];
     let contexts = match &disk.changed {
         Changed::Dirty { bitmap, .. } => vec![dirty_bitmap(bitmap)],

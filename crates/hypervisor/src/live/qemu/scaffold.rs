@@ -68,10 +68,12 @@ impl LiveMachine {
             command: "add-fd",
             detail: "it names no set".to_owned(),
         })?;
-        // Nobody else has this file, so nobody needs to be kept from it.
+        // Nobody else has this file, so nobody needs to be kept from it. It need not outlive the
+        // host either: a flush at its end would only keep the guest waiting.
+        let no_flush = json!({ "no-flush": true });
         self.ask(AddNode(json!({
             "driver": "file", "node-name": name(Kind::File), "locking": "off",
-            "filename": format!("/dev/fdset/{set}"),
+            "filename": format!("/dev/fdset/{set}"), "cache": no_flush,
         })))
         .await?;
         self.ask(CreateImage(json!({
@@ -83,7 +85,7 @@ impl LiveMachine {
         reserve(&file, needed).map_err(HypervisorError::file("reserve room in", scratch))?;
         self.ask(AddNode(json!({
             "driver": "qcow2", "node-name": name(Kind::Overlay),
-            "file": name(Kind::File), "backing": disk.node,
+            "file": name(Kind::File), "backing": disk.node, "cache": no_flush,
         })))
         .await?;
         Ok(())
