@@ -69,28 +69,34 @@ impl History {
     /// # Errors
     /// A changeset is missing, damaged, or does not follow.
     pub fn open(blobs: &dyn Blobs) -> Result<Self, HistoryError> {
-        let mut history = Self::default();
-        let mut chain = Vec::new();
-        let mut names = blobs.list(changeset::PREFIX)?;
-        while let Some(group) = take_last_sequence(&mut names) {
-            let mut group = read_group(blobs, group);
-            let is_base = |read: &Result<Read, _>| read.as_ref().is_ok_and(Read::is_base);
-            if let Some(base) = group.iter().position(is_base) {
-                chain.push(group.swap_remove(base).map_err(|(_, error)| error)?);
-                names.extend(group.into_iter().map(blob_of));
-                history.superseded = std::mem::take(&mut names);
-            } else {
-                for read in group {
-                    chain.push(read.map_err(|(_, error)| error)?);
-                }
+        match Self::open_sound(blobs)? {
+            (history, None) => Ok(history),
+            (_, Some(error)) => Err(error),
+        }
+    }
+
+    /// Reads the chain as far as it is sound, and says what is wrong behind that, if anything is:
+    /// what was captured before the damage can still be read. Nothing may be added to it.
+    ///
+    /// # Errors
+    /// What is there cannot be listed.
+    pub fn open_sound(blobs: &dyn Blobs) -> Result<(Self, Option<HistoryError>), HistoryError> {
+        let (chain, superseded) = read_chain(blobs)?;
+        let mut history = Self {
+            superseded,
+            ..Self::default()
+        };
+        for read in chain {
+            let added = read.map_err(|(_, error)| error).and_then(|read| {
+                let blob = read.blob;
+                let chain = |what| HistoryError::Chain { blob, what };
+                history.add_sealed(read.written, read.seal).map_err(chain)
+            });
+            if let Err(error) = added {
+                return Ok((history, Some(error)));
             }
         }
-        for read in chain.into_iter().rev() {
-            let blob = read.blob;
-            let chain = |what| HistoryError::Chain { blob, what };
-            history.add_sealed(read.written, read.seal).map_err(chain)?;
-        }
-        Ok(history)
+        Ok((history, None))
     }
 
     /// Adds one that was written.
@@ -190,8 +196,30 @@ impl History {
     }
 }
 
+/// Reads what belongs to the history, the oldest first: from the last base on. Says which blobs lie
+/// before it.
+pub(crate) fn read_chain(blobs: &dyn Blobs) -> Result<(Vec<ReadBlob>, Vec<String>), BlobError> {
+    let mut chain = Vec::new();
+    let mut names = blobs.list(changeset::PREFIX)?;
+    while let Some(group) = take_last_sequence(&mut names) {
+        let mut group: Vec<ReadBlob> = group
+            .into_iter()
+            .map(|blob| Read::blob(blobs, blob.clone()).map_err(|error| (blob, error)))
+            .collect();
+        let is_base = |read: &ReadBlob| read.as_ref().is_ok_and(Read::is_base);
+        if let Some(base) = group.iter().position(is_base) {
+            chain.push(group.swap_remove(base));
+            names.extend(group.into_iter().map(blob_of));
+            break;
+        }
+        chain.extend(group.into_iter().rev());
+    }
+    chain.reverse();
+    Ok((chain, names))
+}
+
 /// Takes the names with the highest sequence off the end; names that are none come alone.
-pub(crate) fn take_last_sequence(names: &mut Vec<String>) -> Option<Vec<String>> {
+fn take_last_sequence(names: &mut Vec<String>) -> Option<Vec<String>> {
     let sequence = |name: &String| changeset::of_blob(name).map(|(sequence, _)| sequence);
     let last = sequence(names.last()?);
     let same = names
@@ -242,7 +270,7 @@ impl Read {
     }
 
     /// Whether a history can begin with it.
-    pub(crate) fn is_base(&self) -> bool {
+    fn is_base(&self) -> bool {
         self.written.changeset.kind == Kind::Base
     }
 }
@@ -250,13 +278,7 @@ impl Read {
 /// What was read of a blob, or its name and why it cannot be read.
 pub(crate) type ReadBlob = Result<Read, (String, HistoryError)>;
 
-/// Reads blobs of one sequence.
-pub(crate) fn read_group(blobs: &dyn Blobs, group: Vec<String>) -> Vec<ReadBlob> {
-    let read = |blob: String| Read::blob(blobs, blob.clone()).map_err(|error| (blob, error));
-    group.into_iter().map(read).collect()
-}
-
 /// The name of a blob that was read, or could not be.
-pub(crate) fn blob_of(read: ReadBlob) -> String {
+fn blob_of(read: ReadBlob) -> String {
     read.map_or_else(|(blob, _)| blob, |read| read.blob)
 }

@@ -3,7 +3,7 @@
 use super::{Damage, Report};
 use crate::blobs::{BlobError, Blobs};
 use crate::changeset;
-use crate::history::{History, Read, ReadBlob, read_group, take_last_sequence};
+use crate::history::{History, Read, ReadBlob, read_chain};
 use crate::pack::PackId;
 use std::collections::BTreeSet;
 
@@ -22,22 +22,10 @@ pub(super) fn look(
     names: &mut BTreeSet<String>,
     report: &mut Report,
 ) -> Result<Chain, BlobError> {
-    let mut left = blobs.list(changeset::PREFIX)?;
-    let mut groups = Vec::new();
-    while let Some(group) = take_last_sequence(&mut left) {
-        let mut group = read_group(blobs, group);
-        let is_base = |read: &ReadBlob| read.as_ref().is_ok_and(Read::is_base);
-        if let Some(base) = group.iter().position(is_base) {
-            let base = group.swap_remove(base);
-            // The others are what the base stands for; they are no part of the history.
-            groups.push(base);
-            break;
-        }
-        groups.extend(group.into_iter().rev());
-    }
+    let (read, _) = read_chain(blobs)?;
     let mut chain = Chain::default();
     let mut broken = None;
-    for read in groups.into_iter().rev() {
+    for read in read {
         take(blobs, read, &mut chain, &mut broken, (names, report));
     }
     Ok(chain)
