@@ -132,6 +132,13 @@ fn a_damaged_changeset_leaves_those_before_it() {
         1,
         "a pack that only the damaged one names"
     );
+    // What was before can still be read, and nothing can be added.
+    assert!(History::open(&*shadow.blobs).is_err());
+    let (history, error) = History::open_sound(&*shadow.blobs).unwrap();
+    assert!(error.unwrap().to_string().contains(&names[2]));
+    let before = &shadow.history.changesets()[..2];
+    assert_eq!(history.changesets(), before);
+    shadow.check_versions(&history);
 }
 
 #[test]
