@@ -68,6 +68,8 @@ pub struct ChangesetDocument {
     pub source: String,
     /// What this capture added to the store, index included; `null` where it was not asked.
     pub stored_bytes: Option<u64>,
+    /// What of the disk was read for it; `null` where that is not counted.
+    pub read_bytes: Option<u64>,
 }
 
 /// The history of an image.

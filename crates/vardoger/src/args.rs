@@ -124,11 +124,11 @@ pub(crate) enum Noun {
         /// What it does
         #[arg(required_unless_present = "self_test")]
         work: Option<Work>,
-        /// What it is to try
-        #[arg(value_parser = attempt, required_if_eq("work", "attempt"))]
-        attempt: Option<sandbox::Attempt>,
+        /// What it is to try; or the socket of a guest's agent
+        #[arg(required_if_eq_any = [("work", "attempt"), ("work", "thaw")])]
+        subject: Option<PathBuf>,
         /// Has workers try to get out, and shows how each is refused
-        #[arg(long, conflicts_with_all = ["work", "attempt"])]
+        #[arg(long, conflicts_with_all = ["work", "subject"])]
         self_test: bool,
     },
     /// Completions for a shell
@@ -147,12 +147,10 @@ pub(crate) enum Work {
     Diff,
     /// Reads disk images.
     Image,
+    /// Freezes a guest's file systems, and thaws them whatever becomes of its parent.
+    Thaw,
     /// Tries one way out.
     Attempt,
-}
-
-fn attempt(name: &str) -> Result<sandbox::Attempt, String> {
-    sandbox::Attempt::of(name).ok_or_else(|| "no such attempt".to_owned())
 }
 
 /// Verbs of `computation`.
@@ -306,10 +304,20 @@ pub(crate) enum KeepArg {
 pub(crate) enum ImageVerb {
     /// Adds an image, and captures it whole
     Add(ImageAddArgs),
-    /// Captures an image again: what changed since
+    /// Captures images again: what changed since. Those of one running machine at one moment
     Capture {
-        /// Its name
-        image: String,
+        /// Their names
+        #[arg(required = true)]
+        images: Vec<String>,
+        /// Again and again, with so much time between, until interrupted
+        #[arg(long, value_name = "AGE", value_parser = parse_age)]
+        every: Option<Duration>,
+    },
+    /// Takes everything of vardoger off a running machine: bitmaps, and what a killed command left
+    Release {
+        /// The socket of its monitor
+        #[arg(long, value_name = "SOCKET")]
+        vm: PathBuf,
     },
     /// The images of the store
     Ls,
@@ -406,14 +414,27 @@ pub(crate) struct ReadingArgs {
 /// Flags of `image add`.
 #[derive(Debug, Args)]
 pub(crate) struct ImageAddArgs {
-    /// The image file, or a block device
-    #[arg(value_name = "PATH")]
-    pub(crate) path: PathBuf,
+    /// The image file, or a block device; or let `--vm` name a running machine
+    #[arg(
+        value_name = "PATH",
+        required_unless_present = "vm",
+        conflicts_with = "vm"
+    )]
+    pub(crate) path: Option<PathBuf>,
+    /// The socket of a running QEMU's monitor (`-qmp unix:SOCKET,server=on,wait=off`)
+    #[arg(long, value_name = "SOCKET", requires = "name")]
+    pub(crate) vm: Option<PathBuf>,
+    /// One of the machine's disks; all that can be captured where absent
+    #[arg(long, value_name = "NAME", requires = "vm")]
+    pub(crate) disk: Vec<String>,
+    /// The socket of the guest's agent: file systems are frozen for the moment of each capture
+    #[arg(long, value_name = "SOCKET", requires = "vm")]
+    pub(crate) agent: Option<PathBuf>,
     /// Its name in the store; the file's without its ending where absent
     #[arg(long)]
     pub(crate) name: Option<String>,
     /// Its format, where the file's name does not tell it; never taken from what a guest can write
-    #[arg(long, value_name = "FORMAT", value_parser = image_format)]
+    #[arg(long, value_name = "FORMAT", value_parser = image_format, conflicts_with = "vm")]
     pub(crate) format: Option<disk::Format>,
     /// An internal snapshot of it, in place of the present disk
     #[arg(long, value_name = "NAME")]

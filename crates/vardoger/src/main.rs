@@ -37,11 +37,11 @@ fn main() -> ExitCode {
     };
     if let Noun::Worker {
         work: Some(work),
-        attempt,
+        subject,
         ..
     } = &cli.noun
     {
-        return command::worker::execute(*work, *attempt);
+        return command::worker::execute(*work, subject.as_deref());
     }
     cli.global.color.apply();
     log_to_stderr(&cli.global);

@@ -18,6 +18,10 @@ pub struct Captured {
     pub written: Written,
     /// Bytes that were added to the store: packs and the changeset.
     pub stored_bytes: u64,
+    /// Bytes of the disk that were read; nothing where that is not counted.
+    pub read_bytes: Option<u64>,
+    /// What to know besides.
+    pub notes: Vec<String>,
 }
 
 /// Captures a disk at rest: whole where the history is empty, else what is not as it was. `progress`
@@ -58,6 +62,8 @@ pub fn capture(
     Ok(Captured {
         written,
         stored_bytes,
+        read_bytes: None,
+        notes: Vec::new(),
     })
 }
 
@@ -90,11 +96,8 @@ impl Hear for Keeper<'_> {
             ));
         }
         if PackId::of_blob(name).is_some() {
-            // Packs are named by what they hold: one that is there is the same.
-            if self.blobs.length(name).is_err() {
-                self.blobs.put(name, bytes)?;
-                self.stored_bytes += bytes.len() as u64;
-            }
+            self.blobs.put(name, bytes)?;
+            self.stored_bytes += bytes.len() as u64;
             return Ok(());
         }
         let written = self.next(name, bytes)?;

@@ -1,8 +1,11 @@
 //! What can go wrong with images.
 
+use block::nbd::NbdError;
+use hypervisor::live::LiveError;
 use image::blobs::BlobError;
 use image::forget::ForgetError;
 use image::history::HistoryError;
+use image::writer::WriteError;
 use sandbox::SandboxError;
 use std::path::PathBuf;
 use store::{SecretError, StoreError};
@@ -74,6 +77,15 @@ pub enum ImageError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A running machine cannot be captured.
+    #[error(transparent)]
+    Live(#[from] LiveError),
+    /// The export of a running machine's disk failed.
+    #[error("the disk of the running machine could not be read: {0}")]
+    Export(#[from] NbdError),
+    /// What was read cannot be written into the history.
+    #[error(transparent)]
+    Write(#[from] WriteError),
     /// The key that seals histories cannot be used.
     #[error("histories cannot be sealed: {0}")]
     Key(#[from] SecretError),
@@ -98,6 +110,8 @@ impl ImageError {
             Self::Changed { .. } => "image-changed",
             Self::Output(_) => "output",
             Self::History(_) | Self::Blob(_) => "history",
+            Self::Live(_) | Self::Export(_) => "machine",
+            Self::Write(_) => "history",
             Self::Key(_) => "seal-key",
             Self::Forget(_) => "history",
             Self::Store(error) => match error {
@@ -126,6 +140,7 @@ impl ImageError {
     /// What the user can do about it.
     pub(crate) fn remedy(&self) -> Option<String> {
         let text = match self {
+            Self::Live(error) => return error.remedy(),
             Self::Format { .. } => "say it: --format raw, or --format qcow2",
             Self::Below { .. } => {
                 "--allow DIR allows images below in DIR; a format that is not told is set with \

@@ -104,7 +104,10 @@ impl Opened {
                         )));
                     }
                 };
-                let history = History::open(&shelf)?;
+                let (history, damage) = History::open_sound(&shelf)?;
+                self.notes.extend(damage.map(|error| {
+                    format!("{name} is damaged, what follows cannot be read: {error}")
+                }));
                 let found = at.find(history.changesets())?;
                 let sequence = found.changeset.sequence;
                 self.size_bytes = self.size_bytes.saturating_add(found.changeset.disk_bytes);

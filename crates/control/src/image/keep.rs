@@ -66,23 +66,19 @@ pub fn check(
 ) -> Result<Checked, ImageError> {
     let shelf = shadows.images.read(name)?;
     let jobs = available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    let mut report = look(&shelf, level, jobs)?;
-    let (mut faults, mut state) = (Vec::new(), None);
-    match History::open(&shelf) {
-        Ok(history) => {
-            let image = shelf.record().id;
-            let keys = [key];
-            let trust = Trust { image, keys: &keys };
-            let verified = verify(&history, trust, anchor);
-            (faults, state) = (verified.faults, verified.anchor);
-        }
-        // The report tells it; seals of what cannot be read say nothing.
-        Err(_) => report.readable.clear(),
-    }
+    let report = look(&shelf, level, jobs)?;
+    // What is damaged stands in the report; its seals say nothing.
+    let (history, _) = History::open_sound(&shelf)?;
+    let keys = [key];
+    let trust = Trust {
+        image: shelf.record().id,
+        keys: &keys,
+    };
+    let verified = verify(&history, trust, anchor);
     Ok(Checked {
         report,
-        faults,
-        anchor: state,
+        faults: verified.faults,
+        anchor: verified.anchor,
     })
 }
 

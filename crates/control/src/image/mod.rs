@@ -13,9 +13,12 @@
 mod asker;
 mod capture;
 mod chain;
+mod counting;
 mod error;
 mod examine;
+mod export;
 mod keep;
+mod live;
 mod look;
 mod order;
 mod place;
@@ -26,6 +29,7 @@ mod told;
 mod wire;
 mod worker;
 
+pub use ::hypervisor::live::thaw_guard_main;
 pub use ::image::check::{Damage, Level, Report};
 pub use ::image::forget::{Swept, Window};
 pub use ::image::seal::{Anchor, AnchorError, AnchorState, PublicKey, SealFault, SealingKey};
@@ -38,6 +42,7 @@ pub use examine::{FileList, Named, Restored, cat, diff, files, restore, take_out
 pub use keep::{
     Checked, Forgotten, SEAL_CREDENTIAL, anchor, check, forget, sealing_key, would_forget,
 };
+pub use live::{GuardProgram, Machine, add_live, capture_live, release};
 pub use reference::{ImageReference, Point};
 pub use shadow::{Listed, ShadowedImage, Shadows, add, capture_again, list, remove, show};
 pub use told::{Bytes, ToldEvent, ToldFile, ToldKind, ToldTime, ToldVolume};

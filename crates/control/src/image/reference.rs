@@ -123,7 +123,7 @@ impl Point {
             Self::Id(start) => {
                 let mut fitting = changesets
                     .iter()
-                    .filter(|one| one.id.to_string().starts_with(start));
+                    .filter(|one| one.chain_id().to_string().starts_with(start));
                 match (fitting.next(), fitting.next()) {
                     (Some(found), None) => Ok(found),
                     (None, _) => Err(ImageError::NoSuch(format!(

@@ -28,6 +28,8 @@ pub struct ShadowedImage {
     pub record: ImageRecord,
     /// Its changesets, the oldest first.
     pub changesets: Vec<Written>,
+    /// What is wrong behind the last of them, if anything is.
+    pub damage: Option<String>,
     /// What it takes in the store: packs and changesets.
     pub stored_bytes: u64,
 }
@@ -164,8 +166,9 @@ pub fn list(images: &Images) -> Result<Vec<Listed>, ImageError> {
 /// There is none of this name, or its history cannot be read.
 pub fn show(images: &Images, name: &str) -> Result<ShadowedImage, ImageError> {
     let shelf = images.read(name)?;
-    let history = History::open(&shelf)?;
+    let (history, damage) = History::open_sound(&shelf)?;
     Ok(ShadowedImage {
+        damage: damage.map(|error| error.to_string()),
         record: shelf.record(),
         changesets: history.changesets().to_vec(),
         stored_bytes: stored(&shelf)?,

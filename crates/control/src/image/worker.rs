@@ -143,7 +143,7 @@ fn find(talk: &Talk, files: &[Source], disk: &Disk) -> Result<Source, WorkError>
         Disk::Image(layers) => open(files, layers),
         Disk::Version(sequence) => {
             let blobs = Arc::new(FarBlobs(talk.clone()));
-            let history = History::open(&*blobs)?;
+            let (history, _) = History::open_sound(&*blobs)?;
             Ok(Arc::new(history.version(blobs, *sequence)?))
         }
     }
@@ -155,7 +155,7 @@ fn dirty(talk: &Talk, before: &Disk, after: &Disk) -> Result<Option<Ranges>, Wor
         return Ok(None);
     };
     let between = one.min(other).saturating_add(1)..=*one.max(other);
-    let history = History::open(&FarBlobs(talk.clone()))?;
+    let (history, _) = History::open_sound(&FarBlobs(talk.clone()))?;
     let changesets = history.changesets().iter().map(|one| &one.changeset);
     let between = changesets.filter(|one| between.contains(&one.sequence));
     Ok(Some(Ranges::of_changesets(between)))

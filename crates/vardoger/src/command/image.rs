@@ -1,6 +1,8 @@
-//! `image add`, `capture`, `ls`, `log`, `rm`; what looks into a disk is in [`look`].
+//! `image add`, `capture`, `ls`, `log`, `rm`. Running machines are in [`live`], what looks into a
+//! disk in [`look`], what keeps histories in [`keep`].
 
 mod keep;
+mod live;
 mod look;
 
 use crate::args::{Global, ImageAddArgs, ImageVerb, ReadingArgs};
@@ -8,15 +10,19 @@ use crate::command::worker;
 use crate::failure::Failure;
 use crate::progress::Reading;
 use crate::{output, report, session};
+use computation::job::sanitise;
 use control::ControlError;
 use control::image::{
     self, Captured, ImageError, ImageFile, ImageReference, Level, Listed, Named, Point, SealingKey,
     Shadows, WorkerProgram,
 };
 use schema::{ChangesetDocument, Document, ImageDocument, ImageListDocument, ImageLogDocument};
+use std::collections::BTreeMap;
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::process::ExitCode;
+use std::time::Duration;
 use store::{ImageRecord, ImageSource, Images};
 
 /// Digits of an id that are shown to people.
@@ -26,7 +32,8 @@ const ID_DIGITS: usize = 12;
 pub(crate) async fn execute(global: &Global, verb: &ImageVerb) -> Result<ExitCode, Failure> {
     match verb {
         ImageVerb::Add(arguments) => add(global, arguments).await,
-        ImageVerb::Capture { image } => capture(global, image).await,
+        ImageVerb::Capture { images, every } => capture_every(global, images, *every).await,
+        ImageVerb::Release { vm } => live::release(global, vm).await,
         ImageVerb::Ls => ls(global),
         ImageVerb::Log { image } => log(global, image),
         ImageVerb::Files {
@@ -143,12 +150,16 @@ async fn work<T: Send + 'static>(
 }
 
 async fn add(global: &Global, arguments: &ImageAddArgs) -> Result<ExitCode, Failure> {
+    let path = match (&arguments.path, &arguments.vm) {
+        (_, Some(monitor)) => return live::add(global, monitor, arguments).await,
+        (path, None) => path.clone().unwrap_or_default(),
+    };
     let name = match &arguments.name {
         Some(name) => name.clone(),
-        None => name_of(&arguments.path)?,
+        None => name_of(&path)?,
     };
     let file = ImageFile {
-        path: arguments.path.clone(),
+        path,
         format: arguments.format,
         snapshot: arguments.snapshot.clone(),
         allowed: arguments.allow.clone(),
@@ -185,16 +196,56 @@ fn name_of(path: &Path) -> Result<String, Failure> {
     ))
 }
 
-async fn capture(global: &Global, name: &str) -> Result<ExitCode, Failure> {
-    let name = name.to_owned();
-    let key = sealing_key(global)?;
-    let captured = work(global, move |shadows, reading| {
-        image::capture_again(shadows, &key, &name, &mut |done, all| {
-            reading.reached(done, all);
-        })
-    });
-    let (record, captured) = captured.await?;
-    show_captured(global, &record, &captured)
+/// Captures once, or until interrupted. An interruption between two captures is how it ends.
+async fn capture_every(
+    global: &Global,
+    names: &[String],
+    every: Option<Duration>,
+) -> Result<ExitCode, Failure> {
+    let Some(every) = every else {
+        return capture(global, names).await;
+    };
+    let mut interruption = pin!(session::interruption());
+    loop {
+        capture(global, names).await?;
+        tokio::select! {
+            () = tokio::time::sleep(every) => {}
+            () = &mut interruption => return Ok(ExitCode::SUCCESS),
+        }
+    }
+}
+
+/// Captures images: those of a machine all at one moment, others one after the other.
+async fn capture(global: &Global, names: &[String]) -> Result<ExitCode, Failure> {
+    let images = shadows(global)?.images;
+    let mut of_machines: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut at_rest = Vec::new();
+    for name in names {
+        let record = images
+            .read(name)
+            .map_err(|error| failed(error.into()))?
+            .record();
+        match record.source {
+            ImageSource::Machine { vm, .. } => {
+                of_machines.entry(vm).or_default().push(name.clone());
+            }
+            ImageSource::File { .. } => at_rest.push(name.clone()),
+        }
+    }
+    for name in at_rest {
+        let key = sealing_key(global)?;
+        let captured = work(global, move |shadows, reading| {
+            image::capture_again(shadows, &key, &name, &mut |done, all| {
+                reading.reached(done, all);
+            })
+        });
+        let (record, captured) = captured.await?;
+        show_captured(global, &record, &captured)?;
+    }
+    for names in of_machines.into_values() {
+        live::capture(global, &names).await?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn show_captured(
@@ -204,9 +255,15 @@ fn show_captured(
 ) -> Result<ExitCode, Failure> {
     let mut document = changeset(&record.name, &captured.written);
     document.stored_bytes = Some(captured.stored_bytes);
+    document.read_bytes = captured.read_bytes;
     if global.json() {
-        output::document(global, &Document::new(document))?;
+        let mut document = Document::new(document);
+        document.warnings.clone_from(&captured.notes);
+        output::document(global, &document)?;
         return Ok(ExitCode::SUCCESS);
+    }
+    for note in &captured.notes {
+        output::message(global, &format!("note: {}", sanitise(note.as_bytes())));
     }
     let rows = [
         ("image", record.name.clone()),
@@ -229,7 +286,7 @@ fn changeset(image: &str, written: &image::Written) -> ChangesetDocument {
     ChangesetDocument {
         image: image.to_owned(),
         sequence: one.sequence,
-        id: written.id.to_string(),
+        id: written.chain_id().to_string(),
         parent: one.parent.map(|id| id.to_string()),
         kind: one.kind.name().to_owned(),
         taken: one.taken.to_string(),
@@ -237,6 +294,7 @@ fn changeset(image: &str, written: &image::Written) -> ChangesetDocument {
         changed_bytes: one.changed_bytes(),
         source: one.source.clone(),
         stored_bytes: None,
+        read_bytes: None,
     }
 }
 
@@ -299,7 +357,7 @@ fn document(listed: Listed) -> ImageDocument {
                 oldest: taken(found.changesets.first()),
                 newest: taken(found.changesets.last()),
                 stored_bytes: Some(found.stored_bytes),
-                unreadable: None,
+                unreadable: found.damage,
             }
         }
         Err(error) => ImageDocument {

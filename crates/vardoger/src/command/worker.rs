@@ -6,6 +6,7 @@ use crate::args::Work;
 use crate::failure::Failure;
 use crate::output;
 use crate::report::table;
+use control::image::thaw_guard_main;
 use sandbox::{Attempt, Refusal};
 use std::path::Path;
 use std::process::ExitCode;
@@ -19,8 +20,15 @@ pub(crate) const DIFF: &[&str] = &["worker", "diff"];
 /// The arguments of a worker that reads images.
 pub(crate) const IMAGE: &[&str] = &["worker", "image"];
 
+/// The arguments of a process that freezes a guest's file systems; the agent's socket follows.
+pub(crate) const THAW: &[&str] = &["worker", "thaw"];
+
 /// Does one piece of work and ends.
-pub(crate) fn execute(work: Work, attempt: Option<Attempt>) -> ExitCode {
+pub(crate) fn execute(work: Work, subject: Option<&Path>) -> ExitCode {
+    if let (Work::Thaw, Some(agent)) = (work, subject) {
+        return thaw_guard_main(agent);
+    }
+    let attempt = subject.and_then(|name| Attempt::of(name.to_str()?));
     let output = &mut std::io::stdout();
     let done = match (work, attempt) {
         (Work::Diff, _) => control::diff::serve(output).map_err(|error| error.to_string()),
@@ -28,7 +36,8 @@ pub(crate) fn execute(work: Work, attempt: Option<Attempt>) -> ExitCode {
         (Work::Attempt, Some(attempt)) => {
             sandbox::carry_out(attempt, output).map_err(|error| error.to_string())
         }
-        (Work::Attempt, None) => Err("nothing to try".to_owned()),
+        (Work::Attempt, None) => Err("no such attempt".to_owned()),
+        (Work::Thaw, _) => Err("no agent to speak with".to_owned()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
