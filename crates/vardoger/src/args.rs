@@ -2,6 +2,10 @@
 //!
 //! What the words mean is settled in the commands; here they are only read.
 
+mod image;
+
+pub(crate) use image::{ForgetArgs, ImageAddArgs, ImageVerb, ReadingArgs};
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use control::saved::Which;
 use std::path::PathBuf;
@@ -299,179 +303,6 @@ pub(crate) enum KeepArg {
     All,
 }
 
-/// Verbs of `image`.
-#[derive(Debug, Subcommand)]
-pub(crate) enum ImageVerb {
-    /// Adds an image, and captures it whole
-    Add(ImageAddArgs),
-    /// Captures images again: what changed since. Those of one running machine at one moment
-    Capture {
-        /// Their names
-        #[arg(required = true)]
-        images: Vec<String>,
-        /// Again and again, with so much time between, until interrupted
-        #[arg(long, value_name = "AGE", value_parser = parse_age)]
-        every: Option<Duration>,
-    },
-    /// Takes everything of vardoger off a running machine: bitmaps, and what a killed command left
-    Release {
-        /// The socket of its monitor
-        #[arg(long, value_name = "SOCKET")]
-        vm: PathBuf,
-    },
-    /// The images of the store
-    Ls,
-    /// The captures of an image, newest first
-    Log {
-        /// Its name
-        image: String,
-    },
-    /// What is on a disk: its volumes, and files with owner, times and size
-    Files {
-        /// An image file, a name, or a name as it was: NAME@-1, NAME@2026-11-20T14:05Z, NAME@ID
-        image: String,
-        /// Only what is at this path, or below it: /path, or VOLUME:/path
-        path: Option<String>,
-        /// How an image file is read
-        #[command(flatten)]
-        reading: ReadingArgs,
-    },
-    /// What changed, file by file
-    Diff {
-        /// The earlier: as of `image files`. Alone it is the later, and the earlier is the one before
-        before: String,
-        /// The later
-        after: Option<String>,
-        /// How an image file is read
-        #[command(flatten)]
-        reading: ReadingArgs,
-    },
-    /// The bytes of a file as it was
-    Cat {
-        /// As of `image files`
-        image: String,
-        /// /path, or VOLUME:/path
-        path: String,
-        /// How an image file is read
-        #[command(flatten)]
-        reading: ReadingArgs,
-    },
-    /// Restores files into a directory, or a whole disk into a raw image
-    Restore {
-        /// As of `image files`
-        image: String,
-        /// What to restore, with all below it; the whole disk where absent
-        path: Option<String>,
-        /// Of files a directory, of a disk a file. Nothing is written over
-        #[arg(long, value_name = "DIR|FILE")]
-        to: PathBuf,
-        /// How an image file is read
-        #[command(flatten)]
-        reading: ReadingArgs,
-    },
-    /// Looks whether all of a history is there and is what it was
-    Check {
-        /// Its name
-        image: String,
-        /// Read all stored bytes, against their digests
-        #[arg(long)]
-        read_data: bool,
-        /// Unpack every unit, against its digest
-        #[arg(long, conflicts_with = "read_data")]
-        deep: bool,
-        /// An anchor that was kept elsewhere: it tells whether the end was cut off
-        #[arg(long, value_name = "ANCHOR", value_parser = anchor)]
-        anchor: Option<control::image::Anchor>,
-    },
-    /// Makes a history shorter: what is older becomes one base
-    Forget(ForgetArgs),
-    /// Prints the end of a history, to be kept elsewhere
-    Anchor {
-        /// Its name
-        image: String,
-    },
-    /// Removes an image with all of its history
-    Rm {
-        /// Its name
-        image: String,
-        /// Do not ask
-        #[arg(long)]
-        yes: bool,
-    },
-}
-
-/// How an image file is read.
-#[derive(Debug, Args)]
-pub(crate) struct ReadingArgs {
-    /// Format of an image file, where its name does not tell it
-    #[arg(long, value_name = "FORMAT", value_parser = image_format)]
-    pub(crate) format: Option<disk::Format>,
-    /// A directory, besides the image's own, in which images may lie that it stands on
-    #[arg(long, value_name = "DIR")]
-    pub(crate) allow: Vec<PathBuf>,
-}
-
-/// Flags of `image add`.
-#[derive(Debug, Args)]
-pub(crate) struct ImageAddArgs {
-    /// The image file, or a block device; or let `--vm` name a running machine
-    #[arg(
-        value_name = "PATH",
-        required_unless_present = "vm",
-        conflicts_with = "vm"
-    )]
-    pub(crate) path: Option<PathBuf>,
-    /// The socket of a running QEMU's monitor (`-qmp unix:SOCKET,server=on,wait=off`)
-    #[arg(long, value_name = "SOCKET", requires = "name")]
-    pub(crate) vm: Option<PathBuf>,
-    /// One of the machine's disks; all that can be captured where absent
-    #[arg(long, value_name = "NAME", requires = "vm")]
-    pub(crate) disk: Vec<String>,
-    /// The socket of the guest's agent: file systems are frozen for the moment of each capture
-    #[arg(long, value_name = "SOCKET", requires = "vm")]
-    pub(crate) agent: Option<PathBuf>,
-    /// Its name in the store; the file's without its ending where absent
-    #[arg(long)]
-    pub(crate) name: Option<String>,
-    /// Its format, where the file's name does not tell it; never taken from what a guest can write
-    #[arg(long, value_name = "FORMAT", value_parser = image_format, conflicts_with = "vm")]
-    pub(crate) format: Option<disk::Format>,
-    /// An internal snapshot of it, in place of the present disk
-    #[arg(long, value_name = "NAME")]
-    pub(crate) snapshot: Option<String>,
-    /// A directory, besides the image's own, in which images may lie that it stands on
-    #[arg(long, value_name = "DIR")]
-    pub(crate) allow: Vec<PathBuf>,
-}
-
-/// Flags of `image forget`. Without any, what a broken-off command left is removed.
-#[derive(Debug, Args)]
-pub(crate) struct ForgetArgs {
-    /// Its name
-    pub(crate) image: String,
-    /// Captures that stay, at most
-    #[arg(long, value_name = "N")]
-    pub(crate) keep_last: Option<u64>,
-    /// How far back the disk can be read as it was, such as `30d`
-    #[arg(long, value_name = "AGE", value_parser = parse_age)]
-    pub(crate) keep_within: Option<Duration>,
-    /// About how much is stored at most, in bytes; the last capture always stays
-    #[arg(long, value_name = "BYTES")]
-    pub(crate) max_bytes: Option<u64>,
-    /// Only say what would be forgotten
-    #[arg(long)]
-    pub(crate) dry_run: bool,
-}
-
-fn anchor(text: &str) -> Result<control::image::Anchor, String> {
-    text.parse()
-        .map_err(|error: control::image::AnchorError| error.to_string())
-}
-
-fn image_format(name: &str) -> Result<disk::Format, String> {
-    disk::Format::from_name(name).ok_or_else(|| "one of raw, qcow2, vmdk, vhdx".to_owned())
-}
-
 /// Verbs of `campaign`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum CampaignVerb {
@@ -577,18 +408,6 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(wrong)
 }
 
-/// An age, for which days and weeks are units too: of 24 hours each.
-fn parse_age(text: &str) -> Result<Duration, String> {
-    let wrong = || "an age is a number and a unit, such as 36h, 30d or 8w".to_owned();
-    let span: jiff::Span = text.parse().map_err(|_| wrong())?;
-    let duration = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours());
-    let duration = duration.map_err(|_| wrong())?;
-    Duration::try_from(duration)
-        .ok()
-        .filter(|duration| !duration.is_zero())
-        .ok_or_else(wrong)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -606,9 +425,6 @@ mod tests {
         assert!(parse_seed("seven").is_err());
         assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(parse_duration("2m"), Ok(Duration::from_secs(120)));
-        assert_eq!(parse_age("30d"), Ok(Duration::from_secs(30 * 86_400)));
-        assert_eq!(parse_age("2w"), Ok(Duration::from_secs(14 * 86_400)));
-        assert!(parse_age("-1d").is_err() && parse_age("1").is_err());
         assert!(parse_duration("0s").is_err());
         assert!(parse_duration("-1s").is_err());
         assert!(parse_duration("60").is_err());
