@@ -68,6 +68,20 @@ has_kernel() {
     [[ -r $(kernel_file) ]]
 }
 
+# modules_directory: the modules of the guests' kernel, for the tests' own guests.
+modules_directory() {
+    printf '%s\n' "$(dirname "$(kernel_file)")/modules"
+}
+
+# They are of the very build of the kernel that they stand beside, if set-up
+# has unpacked both; a kernel that a user named comes with theirs.
+has_modules() {
+    local modules
+    modules=$(modules_directory)
+    [[ -r $modules/virtio_blk.ko ]] || return 1
+    [[ -n ${VARDOGER_KERNEL:-} ]] || cmp -s "$modules/release" "${modules%/*}/release"
+}
+
 has_formatter() {
     cargo fmt --version >/dev/null 2>&1
 }

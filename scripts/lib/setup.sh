@@ -36,6 +36,7 @@ declare -A needs_label=(
     [linter]='clippy'
     [qemu]="QEMU $qemu_major_min or newer (qemu-system-x86_64)"
     [kernel]='Linux kernel for the guests'
+    [modules]="modules of the guests' kernel, for the tests"
     [browser]='Chromium, for the tests of the report'
     [images]='tools that make disks and stop captures, for the tests (of qemu-utils, fdisk, gdisk, e2fsprogs, strace)'
     [busybox]='busybox, static, for the tests of programs'
@@ -100,6 +101,7 @@ look_around() {
         has_npm || missing+=(npm)
         has_image_tools || missing+=(images)
         has_busybox || missing+=(busybox)
+        has_modules || missing+=(modules)
     fi
 }
 
@@ -118,6 +120,10 @@ require_supported_machine() {
     if [[ -n ${VARDOGER_KERNEL:-} ]] && is_missing kernel; then
         fail "cannot read the kernel at $VARDOGER_KERNEL" \
             'VARDOGER_KERNEL names it; correct or unset that variable'
+    fi
+    if [[ -n ${VARDOGER_KERNEL:-} ]] && is_missing modules; then
+        fail "no modules (virtio_blk.ko, xfs.ko, …) in $(modules_directory)" \
+            "the tests need those of the kernel that VARDOGER_KERNEL names; put them there, or unset it"
     fi
     [[ $(uname -m) == x86_64 ]] || fail "this machine is $(uname -m); only x86_64 is supported"
     distribution=$(os_release ID)
@@ -227,6 +233,10 @@ show_remedy() {
         say "  the kernel needs no root: this script fetches $kernel_metapackage" \
             "  and unpacks it to $(kernel_file)"
     fi
+    if is_missing modules; then
+        say "  nor do its modules: this script takes them from the same package" \
+            "  and unpacks them to $(modules_directory)"
+    fi
     if is_missing busybox; then
         say '  busybox needs no root: this script fetches busybox-static' \
             "  and unpacks it to $("$repository/scripts/lib/busybox" --where)"
@@ -263,13 +273,13 @@ install_missing() {
     show_missing
     require_new_enough
     ((${#packages[@]} == 0)) || plan_packages
-    ! is_missing kernel || plan_kernel
+    ! needs_kernel_package || plan_kernel
     ! is_missing busybox || plan_busybox
     if [[ $1 == ask ]] && on_terminal; then
         agreed 'Go on?' || fail 'stopped before anything was changed'
     fi
     ((${#packages[@]} == 0)) || install_packages
-    ! is_missing kernel || unpack_kernel
+    ! needs_kernel_package || unpack_kernel
     ! is_missing busybox || unpack_busybox
 }
 
@@ -316,13 +326,19 @@ plan_packages() {
         -e 's/^Inst (\S+) \((\S+) .*/  \1 \2/p' <<<"$plan"
 }
 
+# A kernel and its modules are of one package.
+needs_kernel_package() {
+    is_missing kernel || is_missing modules
+}
+
 # plan_kernel: names the package whose kernel will be unpacked.
 plan_kernel() {
     kernel_package=$(apt-cache "${apt_options[@]}" depends "$kernel_metapackage" 2>/dev/null \
         | sed -n 's/^ *Depends: \(linux-image-.*-cloud-amd64\)$/\1/p' | head -n 1)
     [[ -n $kernel_package ]] || fail_apt "apt has no package $kernel_metapackage"
     heading 'To be unpacked, not installed'
-    say "  $kernel_package $(apt_candidate "$kernel_package")" "  to $(kernel_file)"
+    say "  $kernel_package $(apt_candidate "$kernel_package")" "  to $(kernel_file)" \
+        "  and $(modules_directory)"
 }
 
 plan_busybox() {
@@ -343,9 +359,14 @@ install_packages() {
     fail "apt could not install ${packages[*]}" 'its own words are above'
 }
 
+# What the tests' guests may load: file systems, and what disks and channels
+# need. ext2, ext3 and ext4 are built in.
+kernel_modules=(fs/xfs fs/btrfs fs/fat fs/nls lib crypto arch/x86/crypto drivers/virtio
+    'drivers/block/virtio_blk.ko*' 'drivers/char/virtio_console.ko*')
+
 # unpack_kernel: fetches the package, which apt checks against its signed lists,
-# and takes the kernel out. The kernel comes last, so that it is never there
-# without its release.
+# and takes the kernel and modules out. The kernel comes last, so that it is
+# never there without its release.
 unpack_kernel() {
     local directory kernel
     directory=$(dirname "$(kernel_file)")
@@ -355,14 +376,29 @@ unpack_kernel() {
     (cd "$apt_view/download" && apt_get -qq download "$kernel_package") \
         || fail "cannot fetch $kernel_package"
     dpkg-deb --fsys-tarfile "$apt_view/download/$kernel_package"_*.deb \
-        | tar -x -C "$kernel_unpacked" --wildcards './boot/vmlinuz-*' \
+        | tar -x -C "$kernel_unpacked" --wildcards \
+            './boot/vmlinuz-*' "${kernel_modules[@]/#/*/lib/modules/*/kernel/}" \
         || fail "cannot unpack $kernel_package into $directory"
     kernel=$(find "$kernel_unpacked/boot" -name 'vmlinuz-*')
     chmod 644 "$kernel"
     printf '%s %s\n' "${kernel##*/vmlinuz-}" "$(apt_candidate "$kernel_package")" \
         >"$kernel_unpacked/release"
+    unpack_modules "$directory/modules"
     mv "$kernel_unpacked/release" "$directory/release"
     mv "$kernel" "$(kernel_file)"
+}
+
+# unpack_modules DIRECTORY: all modules side by side, not compressed, with the
+# release that they are of.
+unpack_modules() {
+    local flat=$kernel_unpacked/modules
+    mkdir "$flat"
+    find "$kernel_unpacked" -name '*.ko.xz' -exec xz -d {} +
+    find "$kernel_unpacked" -path "$flat" -prune -o -name '*.ko' -exec mv -t "$flat" {} +
+    [[ -r $flat/virtio_blk.ko ]] || fail "$kernel_package holds no virtio_blk.ko"
+    cp "$kernel_unpacked/release" "$flat/release"
+    rm -rf -- "$1"
+    mv "$flat" "$1"
 }
 
 # unpack_busybox: the same for the tests' busybox; the program comes last, whole.

@@ -8,10 +8,12 @@
 //! 1 pure         state  introspection  computation  divergence  shadow  twin  cause …
 //! 0 vocabulary   model  schema  stats
 //! – no code      workspace-hack
+//! – for tests    workshop
 //! ```
 //!
 //! A crate may depend on lower layers, and on its own layer only where [`SIDEWAYS`] says so. Tests may
-//! look sideways, never up. Layers 0 and 1 do no input or output, so crates that do are closed to
+//! look sideways, never up; what is there for tests is open to those of every layer, and to chores,
+//! and uses nothing of ours. Layers 0 and 1 do no input or output, so crates that do are closed to
 //! them. Adding a crate to the workspace means adding it to [`LAYERS`].
 
 use super::workspace::{Dependency, Member, Workspace};
@@ -21,6 +23,8 @@ use super::workspace::{Dependency, Member, Workspace};
 enum Layer {
     /// No code: features that the parts of the workspace share.
     Features,
+    /// A bench that tests stand on: no part of the product.
+    Tests,
     /// Words that everything shares.
     Vocabulary,
     /// Data in, data out.
@@ -38,6 +42,7 @@ enum Layer {
 /// Every crate that the workspace may hold.
 const LAYERS: &[(Layer, &[&str])] = &[
     (Layer::Features, &["workspace-hack"]),
+    (Layer::Tests, &["workshop"]),
     (Layer::Vocabulary, &["model", "schema", "stats"]),
     (
         Layer::Pure,
@@ -248,6 +253,9 @@ fn judge(from: &str, layer: Layer, dependency: &Dependency) -> Option<Violation>
 }
 
 fn may_use(from: &str, layer: Layer, to: &str, below: Layer, dependency: &Dependency) -> bool {
+    if below == Layer::Tests {
+        return dependency.for_tests || layer == Layer::Chores;
+    }
     below < layer || (below == layer && (dependency.for_tests || SIDEWAYS.contains(&(from, to))))
 }
 
@@ -324,6 +332,15 @@ mod tests {
         check_allowed("xtask", "vardoger");
         check_allowed("guest", "workspace-hack");
         check_allowed("workspace-hack", "rustix");
+    }
+
+    #[test]
+    fn what_is_there_for_tests_is_open_to_tests_and_chores_only() {
+        assert_eq!(edge("disk", "workshop", true), []);
+        check_allowed("xtask", "workshop");
+        check_direction("disk", "workshop");
+        check_direction("vardoger", "workshop");
+        check_direction("workshop", "disk");
     }
 
     #[test]
