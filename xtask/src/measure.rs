@@ -6,7 +6,9 @@ use anyhow::{Context, ensure};
 use block::DirectFile;
 use clap::ValueEnum;
 use disk::Source;
-use image::files::{Change, DiskFiles, FileEvent, Ranges, diff_disks, differing};
+use image::files::{
+    Change, Compared, Differences, DiskFiles, FileEvent, Ranges, compare_disks, differing,
+};
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -16,6 +18,8 @@ use std::time::{Duration, Instant};
 /// What is measured.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum What {
+    /// All that the disks' files hold is read, and nothing else
+    Read,
     /// Both disks are read and compared by blocks, and nothing else
     Scan,
     /// Every disk's files are listed, with extents and attributes
@@ -39,12 +43,13 @@ pub(crate) fn run(measure: &Measure) -> anyhow::Result<()> {
     let disks = measure.disks.iter().map(|path| open(path));
     let disks: Vec<Source> = disks.collect::<anyhow::Result<_>>()?;
     let known = match measure.what {
-        What::Known => Some(compared(&disks)?),
+        What::Known => Some(compared(&disks)?.blocks),
         _ => None,
     };
     let (cpu, wall) = (cpu()?, Instant::now());
     let count = match measure.what {
-        What::Scan => compared(&disks)?.bytes() as usize,
+        What::Read => disks.iter().map(read_all).sum::<anyhow::Result<u64>>()? as usize,
+        What::Scan => compared(&disks)?.blocks.bytes() as usize,
         What::List => disks.iter().map(entries).sum(),
         What::Diff | What::Known => happened(&disks, known)?.len(),
     };
@@ -64,7 +69,26 @@ pub(crate) fn open(path: &Path) -> anyhow::Result<Source> {
     Ok(Arc::new(file))
 }
 
-fn compared(disks: &[Source]) -> anyhow::Result<Ranges> {
+/// Reads a disk from its beginning to its end, but for holes, and says how much that was.
+fn read_all(disk: &Source) -> anyhow::Result<u64> {
+    let mut memory = vec![0_u8; (1 << 20) + 4096];
+    let start = memory.as_ptr().align_offset(4096);
+    let (mut at, mut bytes) = (0, 0);
+    while at < disk.size_bytes() {
+        let stretch = disk.stretch_at(at)?;
+        let end = at + stretch.bytes;
+        if stretch.content == disk::Content::Zero {
+            at = end;
+            continue;
+        }
+        let piece = (end - at).min(1 << 20);
+        disk.read_exact_at(at, &mut memory[start..start + piece as usize])?;
+        (at, bytes) = (at + piece, bytes + piece);
+    }
+    Ok(bytes)
+}
+
+fn compared(disks: &[Source]) -> anyhow::Result<Differences> {
     let [before, after] = disks else {
         anyhow::bail!("two disks are needed");
     };
@@ -79,17 +103,20 @@ fn entries(disk: &Source) -> usize {
 
 /// What happened between two disks; `dirty` is found out if it is not known.
 pub(crate) fn happened(disks: &[Source], dirty: Option<Ranges>) -> anyhow::Result<Vec<Event>> {
-    let dirty = match dirty {
-        Some(dirty) => dirty,
-        None => compared(disks)?,
-    };
     let [before, after] = disks else {
         anyhow::bail!("two disks are needed");
     };
     let read = |disk: &Source| DiskFiles::read(std::slice::from_ref(disk));
-    let (before, after) = (read(before), read(after));
+    let compared = match dirty {
+        Some(dirty) => Compared {
+            before: read(before),
+            after: read(after),
+            dirty: dirty.into(),
+        },
+        None => compare_disks(before, after)?,
+    };
     let mut found = Vec::new();
-    for volume in diff_disks(&before, &after, &[dirty]) {
+    for volume in compared.diff() {
         let Ok(diff) = volume.files else { continue };
         ensure!(diff.damage.is_empty(), "{:?}", diff.damage);
         found.extend(diff.events.iter().map(event));

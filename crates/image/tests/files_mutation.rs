@@ -80,13 +80,13 @@ fn in_a_small_process() {
         timed(number, || {
             let files = DiskFiles::read(&[Arc::new(image) as Source]);
             readable += files.readable().count();
-            let all = [Ranges::all(bytes)];
+            let all = Ranges::all(bytes);
             for (before, after) in [(&sound[index], &files), (&files, &sound[index])] {
-                for volume in diff_disks(before, after, &all) {
+                for volume in diff_disks(before, after, &[all.clone().into()]) {
                     events += volume.files.map_or(0, |diff| diff.events.len());
                 }
             }
-            if let Ok(owned) = attribute(&files, &all) {
+            if let Ok(owned) = attribute(&files, std::slice::from_ref(&all)) {
                 let told: u64 = owned
                     .iter()
                     .map(|one| one.bytes.end - one.bytes.start)

@@ -26,7 +26,7 @@ pub(super) struct Classes {
 
 pub(super) fn classes(before: &Path, after: &Path) -> anyhow::Result<Classes> {
     let (was, is) = (measure::open(before)?, measure::open(after)?);
-    let dirty = differing(&was, &is)?;
+    let dirty = differing(&was, &is)?.blocks;
     let files = DiskFiles::read(std::slice::from_ref(&is));
     let owned = attribute(&files, std::slice::from_ref(&dirty))?;
     let mut by_class = BTreeMap::new();

@@ -7,7 +7,7 @@ use super::worker::{WorkError, chain_of};
 use disk::volume::Volume;
 use disk::{Content as Kind, ReadAt, Source};
 use image::files::{
-    Change, DiskFiles, Entry, FileEvent, FileKind, FileTime, Files, Object, Ranges, diff_disks,
+    Change, Compared, DiskFiles, Entry, FileEvent, FileKind, FileTime, Files, Object,
 };
 
 /// Files or events that are told at once.
@@ -211,17 +211,10 @@ pub(super) fn take_out(talk: &Talk, disk: Source, path: &VolumePath) -> Result<(
     Ok(())
 }
 
-/// Tells what happened between two disks. `dirty` is what may differ.
-pub(super) fn compare(
-    talk: &Talk,
-    before: Source,
-    after: Source,
-    dirty: Ranges,
-) -> Result<(), WorkError> {
-    let before = DiskFiles::read(&[before]);
-    let after = DiskFiles::read(&[after]);
-    tell_volumes(talk, &after)?;
-    for volume in diff_disks(&before, &after, &[dirty]) {
+/// Tells what happened between two disks.
+pub(super) fn compare(talk: &Talk, compared: &Compared) -> Result<(), WorkError> {
+    tell_volumes(talk, &compared.after)?;
+    for volume in compared.diff() {
         let diff = match volume.files {
             Ok(diff) => diff,
             Err(error) => {

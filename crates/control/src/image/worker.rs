@@ -7,7 +7,7 @@ use block::DirectFile;
 use disk::qcow2::{Header, Parts, Qcow2, Qcow2Error};
 use disk::{Format, ReadAt, ReadError, Source};
 use image::compare::changed_blocks;
-use image::files::{FilesError, Ranges, differing};
+use image::files::{Compared, DiskFiles, FilesError, Ranges, compare_disks};
 use image::history::{History, HistoryError};
 use image::writer::{About, ChangesetWriter, Cut, WriteError};
 use image::{BLOCK_BYTES, changeset};
@@ -128,11 +128,15 @@ fn carry_out(talk: &Talk, files: Vec<File>, order: Order) -> Result<(), WorkErro
         Order::Compare { before, after } => {
             let dirty = dirty(talk, &before, &after)?;
             let (before, after) = (find(talk, &files, &before)?, find(talk, &files, &after)?);
-            let dirty = match dirty {
-                Some(dirty) => dirty,
-                None => differing(&*before, &*after)?,
+            let compared = match dirty {
+                Some(dirty) => Compared {
+                    before: DiskFiles::read(&[before]),
+                    after: DiskFiles::read(&[after]),
+                    dirty: dirty.into(),
+                },
+                None => compare_disks(&before, &after)?,
             };
-            look::compare(talk, before, after, dirty)
+            look::compare(talk, &compared)
         }
     }
 }

@@ -83,6 +83,35 @@ pub(super) fn read(ext: &Ext, inode: &Inode) -> Result<FileMap, ExtError> {
     Ok(walk.map)
 }
 
+/// Gives `take` the nodes or lists that the inode itself leads to, whatever lies there.
+pub(super) fn first_nodes(inode: &Inode, mut take: impl FnMut(u64)) {
+    let fields = Fields(&inode.map);
+    if !inode.has_map() {
+        return;
+    }
+    if !inode.has_extents() {
+        let lists = (POINTERS.saturating_sub(3)..POINTERS).map(|index| index.saturating_mul(4));
+        let blocks = lists.filter_map(|at| fields.le32(at).ok());
+        blocks
+            .filter(|block| *block != 0)
+            .for_each(|block| take(block.into()));
+        return;
+    }
+    let (Ok(entries), Ok(1..)) = (fields.le16(2), fields.le16(6)) else {
+        return;
+    };
+    for index in 1..=usize::from(entries) {
+        let at = index.saturating_mul(ENTRY_BYTES);
+        let (Ok(low), Ok(high)) = (
+            fields.le32(at.saturating_add(4)),
+            fields.le16(at.saturating_add(8)),
+        ) else {
+            return;
+        };
+        take(u64::from(high) << 32 | u64::from(low));
+    }
+}
+
 struct Walk<'a> {
     ext: &'a Ext,
     inode: u32,

@@ -37,6 +37,7 @@ mod superblock;
 mod tree;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::bytes::{Fields, saturate};
@@ -332,6 +333,24 @@ impl Ext {
     /// When the tables of inodes overlap.
     pub fn inodes(&self) -> Result<Inodes<'_>, ExtError> {
         Inodes::new(self)
+    }
+
+    /// Gives `take` the blocks that are read to list an inode, besides the one that it lies in: those
+    /// of its attributes, the first nodes of its map, and the data of directories and long links.
+    /// What is damaged is left out.
+    pub fn listed_blocks(&self, inode: &Inode, take: &mut dyn FnMut(Range<u64>)) {
+        if inode.attributes_block != 0 {
+            take(inode.attributes_block..inode.attributes_block.saturating_add(1));
+        }
+        map::first_nodes(inode, |node| take(node..node.saturating_add(1)));
+        let is_listed = matches!(inode.kind(), FileKind::Directory | FileKind::Symlink);
+        if !is_listed || !inode.has_map() {
+            return;
+        }
+        for extent in self.map(inode).into_iter().flat_map(|map| map.extents) {
+            let end = extent.physical.saturating_add(extent.blocks.into());
+            take(extent.physical..end);
+        }
     }
 
     /// The blocks whose newest contents lie in the journal, ascending: what the disk holds in their

@@ -4,7 +4,7 @@ use crate::files::system::{FileSystem, FilesError, Found, Owner, Owners};
 use crate::files::{AttributesDigest, BlockClass, Object, ObjectId};
 use disk::ext::{Attribute, Class, Ext, ExtError, FileKind, Inode, Layout, ROOT_INODE};
 use disk::{ReadError, Source};
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 /// Flags of inodes that a user sets, or that tell how an object behaves: `chattr` shows them. The
 /// others tell how it is stored.
@@ -166,6 +166,15 @@ impl FileSystem for ExtFiles {
 
     fn read(&self, place: u64, buffer: &mut [u8]) -> Result<(), ReadError> {
         self.0.read(place, buffer)
+    }
+
+    fn listed(&self, want: &mut dyn FnMut(Range<u64>)) {
+        let bytes = self.block_bytes();
+        for inode in self.0.inodes().into_iter().flatten().flatten() {
+            self.0.listed_blocks(&inode, &mut |blocks| {
+                want(blocks.start.saturating_mul(bytes)..blocks.end.saturating_mul(bytes));
+            });
+        }
     }
 
     fn displaced(&self) -> Vec<u64> {

@@ -16,6 +16,8 @@
 //! | `tree` | [`Tree`]: all objects and names as data |
 //! | `content` | [`Content`]: a file's bytes, as a source |
 //! | `ranges` | [`Ranges`]: parts of a disk, such as those that may differ |
+//! | `differences` | [`Differences`]: where two disks differ, and what is known of how |
+//! | `keeping` | a disk that keeps what will be read again |
 //! | `volumes` | [`DiskFiles`]: the trees of all volumes of a disk |
 //! | `event` | [`FileEvent`]: what happened to a file |
 //! | `diff` | [`diff`]: events between two trees |
@@ -30,8 +32,10 @@
 
 mod content;
 mod diff;
+mod differences;
 mod event;
 mod ext;
+mod keeping;
 mod object;
 mod owners;
 mod ranges;
@@ -41,14 +45,15 @@ mod volumes;
 
 pub use content::Content;
 pub use diff::{Diff, diff};
+pub use differences::{Differences, differing};
 pub use event::{Change, Field, FileEvent, MAX_RANGES_TOLD};
 pub use ext::ExtFiles;
 pub use object::{AttributesDigest, Object, ObjectId};
 pub use owners::{BlockClass, Owned, attribute};
-pub use ranges::{Ranges, differing};
+pub use ranges::Ranges;
 pub use system::{FileSystem, FilesError, Found, Owner, Owners};
 pub use tree::{Entry, MAX_OBJECTS, MAX_PATH_BYTES, Tree};
-pub use volumes::{DiskFiles, VolumeDiff, VolumeFiles, diff_disks};
+pub use volumes::{Compared, DiskFiles, VolumeDiff, VolumeFiles, compare_disks, diff_disks};
 
 pub use disk::ext::{Extent, FileKind, FileTime};
 

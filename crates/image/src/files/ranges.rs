@@ -2,16 +2,8 @@
 
 use crate::BLOCK_BYTES;
 use crate::changeset::Changeset;
-use crate::files::length;
 use disk::volume::Place;
-use disk::{Content, ReadAt, ReadError};
 use std::ops::Range;
-
-/// How much is compared at once.
-const PIECE_BYTES: u64 = 1 << 20;
-
-/// What buffers begin at: reading past the page cache needs no copy then.
-const ALIGNMENT: usize = 4096;
 
 /// Parts of something, in bytes: ascending, apart, none empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -108,13 +100,13 @@ impl Ranges {
         self.within(part).next().is_some()
     }
 
-    /// The same bytes by their places in a volume: `disks` are those that may differ on each disk.
+    /// The same bytes by their places in a volume: `disk` gives those of each disk, by its number.
     #[must_use]
-    pub fn in_volume(places: &[Place], disks: &[Self]) -> Self {
+    pub fn in_volume<'a>(places: &[Place], disk: impl Fn(usize) -> Option<&'a Self>) -> Self {
         let mut found = Self::default();
         let mut offset = 0u64;
         for place in places {
-            if let Some(disk) = disks.get(place.disk) {
+            if let Some(disk) = disk(place.disk) {
                 for part in disk.within(place.start..place.end()) {
                     let to_volume =
                         |byte: u64| byte.saturating_sub(place.start).saturating_add(offset);
@@ -125,201 +117,35 @@ impl Ranges {
         }
         found
     }
-}
 
-/// The blocks of 4 KiB that differ between two disks, as ranges of bytes. What both know to be zeros
-/// is not read. Where one is longer, its rest differs.
-///
-/// # Errors
-/// A disk cannot be read.
-pub fn differing(before: &dyn ReadAt, after: &dyn ReadAt) -> Result<Ranges, ReadError> {
-    let (one, other) = (before.size_bytes(), after.size_bytes());
-    let common = one.min(other);
-    let mut found = Ranges::default();
-    let mut sides = (Side::new(before), Side::new(after));
-    // Always at the start of a block.
-    let mut at = 0u64;
-    while at < common {
-        let ends = (sides.0.look(at)?, sides.1.look(at)?);
-        let end = ends.0.min(ends.1).min(common);
-        let is_zero = sides.0.is_zero && sides.1.is_zero;
-        if is_zero && end == common {
-            break;
-        }
-        let whole = end & !BLOCK_BYTES.wrapping_sub(1);
-        if is_zero && whole > at {
-            at = whole;
-            continue;
-        }
-        // A block in which a hole begins is read as a whole, and so is the last one.
-        let (end, known) = match whole > at {
-            true => (whole.min(at.saturating_add(PIECE_BYTES)), true),
-            false => (at.saturating_add(BLOCK_BYTES).min(common), false),
-        };
-        let part = at..end;
-        let before = sides.0.read(part.clone(), known)?;
-        let after = sides.1.read(part, known)?;
-        if before != after {
-            let blocks = before.chunks(ALIGNMENT).zip(after.chunks(ALIGNMENT));
-            for (block, (before, after)) in (0u64..).zip(blocks) {
-                if before != after {
-                    let start = at.saturating_add(block.saturating_mul(BLOCK_BYTES));
-                    found.push(start..start.saturating_add(before.len() as u64));
-                }
+    /// How many ranges there are.
+    pub(super) fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// What of them is not in `other`.
+    #[must_use]
+    pub fn without(&self, other: &Self) -> Self {
+        let mut found = Self::default();
+        for range in &self.0 {
+            let mut at = range.start;
+            for hole in other.within(range.clone()) {
+                found.push(at..hole.start);
+                at = hole.end;
             }
+            found.push(at..range.end);
         }
-        at = end;
-    }
-    found.push(common..one.max(other));
-    Ok(found)
-}
-
-/// One of two disks that are compared, and room for a piece of it.
-struct Side<'a> {
-    source: &'a dyn ReadAt,
-    memory: Vec<u8>,
-    start: usize,
-    /// Whether what comes next is zeros that need not be read.
-    is_zero: bool,
-    /// How far that holds.
-    known: u64,
-}
-
-impl<'a> Side<'a> {
-    fn new(source: &'a dyn ReadAt) -> Self {
-        let memory = vec![0; length(PIECE_BYTES).saturating_add(ALIGNMENT)];
-        Self {
-            source,
-            start: memory.as_ptr().align_offset(ALIGNMENT),
-            memory,
-            is_zero: false,
-            known: 0,
-        }
-    }
-
-    /// Says how far it goes on as it does at a place.
-    fn look(&mut self, at: u64) -> Result<u64, ReadError> {
-        if at >= self.known {
-            let stretch = self.source.stretch_at(at)?;
-            self.is_zero = stretch.content == Content::Zero;
-            self.known = at.saturating_add(stretch.bytes.max(1));
-        }
-        Ok(self.known)
-    }
-
-    /// A part, which is zeros if that is `known` of all of it.
-    fn read(&mut self, part: Range<u64>, known: bool) -> Result<&[u8], ReadError> {
-        let bytes = length(part.end.saturating_sub(part.start));
-        let end = self.start.saturating_add(bytes);
-        let Some(piece) = self.memory.get_mut(self.start..end) else {
-            return Ok(&[]);
-        };
-        match self.is_zero && known {
-            true => piece.fill(0),
-            false => self.source.read_exact_at(part.start, piece)?,
-        }
-        Ok(piece)
+        found
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use disk::Stretch;
     use proptest::prelude::*;
-
-    /// Bytes that know which of their zeros need not be read, and fail if those are.
-    #[derive(Debug)]
-    struct Holed {
-        bytes: Vec<u8>,
-        holes: Vec<Range<usize>>,
-    }
-
-    impl Holed {
-        fn new(mut bytes: Vec<u8>, holes: Vec<Range<usize>>) -> Self {
-            let holes: Vec<_> = Ranges::new(
-                holes
-                    .iter()
-                    .map(|hole| hole.start as u64..hole.end.min(bytes.len()) as u64)
-                    .collect(),
-            )
-            .iter()
-            .map(|hole| hole.start as usize..hole.end as usize)
-            .collect();
-            for hole in &holes {
-                bytes[hole.clone()].fill(0);
-            }
-            Self { bytes, holes }
-        }
-    }
-
-    impl ReadAt for Holed {
-        fn size_bytes(&self) -> u64 {
-            self.bytes.len() as u64
-        }
-
-        fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), ReadError> {
-            self.bytes.read_exact_at(offset, buffer)
-        }
-
-        fn stretch_at(&self, offset: u64) -> Result<Stretch, ReadError> {
-            let at = offset as usize;
-            for hole in &self.holes {
-                if hole.contains(&at) {
-                    let bytes = (hole.end - at) as u64;
-                    let content = Content::Zero;
-                    return Ok(Stretch { bytes, content });
-                }
-                if hole.start > at {
-                    let bytes = (hole.start - at) as u64;
-                    let content = Content::Data;
-                    return Ok(Stretch { bytes, content });
-                }
-            }
-            let bytes = (self.bytes.len() - at) as u64;
-            let content = Content::Data;
-            Ok(Stretch { bytes, content })
-        }
-    }
-
-    fn holes() -> impl Strategy<Value = Vec<Range<usize>>> {
-        let hole = (0..40_000usize, 1..12_000usize).prop_map(|(start, bytes)| {
-            let end = start + bytes;
-            start..end
-        });
-        proptest::collection::vec(hole, 0..4)
-    }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(200))]
-
-        #[test]
-        fn exactly_the_blocks_that_differ_are_found(
-            bytes in 0..40_000usize,
-            more in 0..9_000usize,
-            edits in proptest::collection::vec((0..40_000usize, any::<u8>()), 0..6),
-            holes in (holes(), holes()),
-        ) {
-            let before = vec![7; bytes];
-            let mut after = vec![7; bytes + more];
-            for (at, value) in edits {
-                if let Some(byte) = after.get_mut(at) {
-                    *byte = value;
-                }
-            }
-            let (one, other) = (Holed::new(before, holes.0), Holed::new(after, holes.1));
-            let found = differing(&one, &other).unwrap();
-            let size = bytes + more;
-            let mut expected = Vec::new();
-            for start in (0..size).step_by(4096) {
-                let end = (start + 4096).min(bytes);
-                if start < end && one.bytes[start..end] != other.bytes[start..end] {
-                    expected.push(start as u64..end as u64);
-                }
-            }
-            expected.push(bytes as u64..size as u64);
-            prop_assert_eq!(found, Ranges::new(expected));
-        }
 
         #[test]
         fn ranges_are_sets_of_bytes(
@@ -337,8 +163,12 @@ mod tests {
             let part = part.0..part.0 + part.1;
             let within: Vec<u64> = union.within(part.clone()).flatten().collect();
             let expected: Vec<u64> = part.clone().filter(|byte| has(*byte)).collect();
-            prop_assert_eq!(union.meets(part), !expected.is_empty());
+            prop_assert_eq!(union.meets(part.clone()), !expected.is_empty());
             prop_assert_eq!(within, expected);
+            let rest = union.without(&Ranges::new(vec![part.clone()]));
+            let rest: Vec<u64> = rest.iter().flatten().collect();
+            let expected: Vec<u64> = (0..80).filter(|byte| has(*byte) && !part.contains(byte)).collect();
+            prop_assert_eq!(rest, expected);
         }
     }
 
@@ -350,7 +180,7 @@ mod tests {
             Ranges::new(vec![0..15, 29..90]),
             Ranges::new(vec![20..110, 105..120]),
         ];
-        let found = Ranges::in_volume(&places, &disks);
+        let found = Ranges::in_volume(&places, |disk| disks.get(disk));
         // 100..120 of disk 1; 10..15 and 29..30 of disk 0; 20..30 of disk 1.
         assert_eq!(found, Ranges::new(vec![0..20, 50..55, 69..70, 90..100]));
     }

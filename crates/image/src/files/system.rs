@@ -6,7 +6,7 @@ use disk::ReadError;
 use disk::ext::ExtError;
 use disk::volume::VolumeKind;
 use std::fmt;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use thiserror::Error;
 
 /// Why files, or some of them, cannot be told of.
@@ -132,6 +132,11 @@ pub trait FileSystem: fmt::Debug + Send + Sync {
     /// # Errors
     /// What it lies on cannot be read there.
     fn read(&self, place: u64, buffer: &mut [u8]) -> Result<(), ReadError>;
+
+    /// Gives `want` the places that [`objects`](Self::objects) and [`names`](Self::names) will read
+    /// and that lie apart from what was read to tell them: who reads all of the disk before can keep
+    /// them. There may be more of them, or fewer.
+    fn listed(&self, _want: &mut dyn FnMut(Range<u64>)) {}
 
     /// Blocks whose newest content does not lie in their place: it may change though they do not.
     fn displaced(&self) -> Vec<u64>;

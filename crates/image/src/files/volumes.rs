@@ -1,11 +1,13 @@
 //! The files of whole disks: all volumes, each by itself, so that damage in one leaves the others.
 
 use crate::files::diff::{Diff, diff};
-use crate::files::system::FilesError;
+use crate::files::differences::{Differences, differing};
+use crate::files::keeping::Keeping;
+use crate::files::system::{FileSystem, FilesError};
 use crate::files::{ExtFiles, Files, Ranges};
 use disk::partition::PartitionError;
 use disk::volume::{Place, Volume, VolumeKind, Volumes, volumes};
-use disk::{ReadAt as _, Source};
+use disk::{ReadAt as _, ReadError, Source};
 use std::sync::Arc;
 
 /// A volume, and the files on it.
@@ -66,6 +68,11 @@ impl DiskFiles {
 }
 
 fn files(volume: &Volume) -> Result<Files, FilesError> {
+    Files::read(system(volume)?)
+}
+
+/// The way to the files of a volume.
+fn system(volume: &Volume) -> Result<Arc<dyn FileSystem>, FilesError> {
     let source = match &volume.source {
         Ok(source) => Arc::clone(source),
         Err(error) => return Err(FilesError::Volume(error.to_string())),
@@ -74,7 +81,7 @@ fn files(volume: &Volume) -> Result<Files, FilesError> {
         return Err(FilesError::Volume(damage.to_string()));
     }
     match volume.kind {
-        VolumeKind::Ext => Files::read(Arc::new(ExtFiles::open(source)?)),
+        VolumeKind::Ext => Ok(Arc::new(ExtFiles::open(source)?)),
         kind => Err(FilesError::NotRead(kind)),
     }
 }
@@ -95,7 +102,7 @@ pub struct VolumeDiff {
 /// Tells what happened on each volume, which is found again by its name. `dirty` are the parts of
 /// each disk that may differ.
 #[must_use]
-pub fn diff_disks(before: &DiskFiles, after: &DiskFiles, dirty: &[Ranges]) -> Vec<VolumeDiff> {
+pub fn diff_disks(before: &DiskFiles, after: &DiskFiles, dirty: &[Differences]) -> Vec<VolumeDiff> {
     let mut found = Vec::new();
     for now in &after.volumes {
         let volume = &now.volume;
@@ -103,13 +110,13 @@ pub fn diff_disks(before: &DiskFiles, after: &DiskFiles, dirty: &[Ranges]) -> Ve
         // A volume that lies elsewhere now may differ anywhere.
         let moved = was.is_none_or(|was| was.volume.places != volume.places);
         let dirty = match moved {
-            true => Ranges::all(volume.size_bytes()),
-            false => Ranges::in_volume(&volume.places, dirty),
+            true => Ranges::all(volume.size_bytes()).into(),
+            false => Differences::in_volume(&volume.places, dirty),
         };
         found.push(VolumeDiff {
             name: volume.name.clone(),
             kind: volume.kind,
-            dirty_bytes: dirty.bytes(),
+            dirty_bytes: dirty.blocks.bytes(),
             files: files_of(was, now, &dirty),
         });
     }
@@ -129,7 +136,7 @@ pub fn diff_disks(before: &DiskFiles, after: &DiskFiles, dirty: &[Ranges]) -> Ve
 fn files_of(
     was: Option<&VolumeFiles>,
     now: &VolumeFiles,
-    dirty: &Ranges,
+    dirty: &Differences,
 ) -> Result<Diff, FilesError> {
     let was = was.ok_or_else(|| FilesError::Volume("it was not there before".to_owned()))?;
     let files = |side: &'_ VolumeFiles| match &side.files {
@@ -138,4 +145,72 @@ fn files_of(
         Err(error) => Err(FilesError::Volume(error.to_string())),
     };
     diff(&files(was)?, &files(now)?, dirty)
+}
+
+/// Two disks: what is on them, and where they differ.
+#[derive(Debug)]
+pub struct Compared {
+    /// What is on the first.
+    pub before: DiskFiles,
+    /// What is on the other.
+    pub after: DiskFiles,
+    /// Where they differ.
+    pub dirty: Differences,
+}
+
+impl Compared {
+    /// What happened on each volume.
+    #[must_use]
+    pub fn diff(&self) -> Vec<VolumeDiff> {
+        diff_disks(&self.before, &self.after, std::slice::from_ref(&self.dirty))
+    }
+}
+
+/// Compares two disks, and reads what is on them. Each is read once, from its beginning to its end:
+/// what tells of files lies all over a disk, and is kept on the way.
+///
+/// # Errors
+/// A disk cannot be read.
+pub fn compare_disks(before: &Source, after: &Source) -> Result<Compared, ReadError> {
+    let before = Arc::new(Keeping::new(Arc::clone(before)));
+    let after = Arc::new(Keeping::new(Arc::clone(after)));
+    for side in [&before, &after] {
+        want_listed(side);
+        side.keep_only_wanted();
+    }
+    let dirty = differing(&*before, &*after)?;
+    let read = |side: &Arc<Keeping>| {
+        let files = DiskFiles::read(&[Arc::clone(side) as Source]);
+        side.forget();
+        files
+    };
+    Ok(Compared {
+        before: read(&before),
+        after: read(&after),
+        dirty,
+    })
+}
+
+/// Asks a disk to keep what its listing will read.
+fn want_listed(disk: &Arc<Keeping>) {
+    let found = volumes(&[Arc::clone(disk) as Source]);
+    for volume in &found.volumes {
+        // Why one cannot be read is told when it is.
+        let Ok(system) = system(volume) else {
+            continue;
+        };
+        system.listed(&mut |part| {
+            let mut offset = 0u64;
+            for place in &volume.places {
+                let end = offset.saturating_add(place.bytes);
+                let common = part.start.max(offset)..part.end.min(end);
+                if !common.is_empty() {
+                    let to_disk =
+                        |byte: u64| byte.saturating_sub(offset).saturating_add(place.start);
+                    disk.want(to_disk(common.start)..to_disk(common.end));
+                }
+                offset = end;
+            }
+        });
+    }
 }

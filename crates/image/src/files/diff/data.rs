@@ -8,8 +8,9 @@
 //! ```
 
 use crate::BLOCK_BYTES;
+use crate::files::differences::{Differences, Known, hull};
 use crate::files::event::{Change, MAX_RANGES_TOLD};
-use crate::files::{Content, FilesError, Ranges, length};
+use crate::files::{Content, FilesError, length};
 use disk::{ReadAt, ReadError};
 use std::ops::Range;
 
@@ -83,15 +84,18 @@ impl Piece {
 pub(super) fn change(
     before: &Content<'_>,
     after: &Content<'_>,
-    dirty: &Ranges,
+    dirty: &Differences,
     pieces: &mut Pieces,
 ) -> Result<Option<Change>, FilesError> {
     before.check()?;
     after.check()?;
     let sizes = (before.size_bytes(), after.size_bytes());
     let mut told = Told::default();
-    for candidate in candidates(before, after, dirty, sizes.0.min(sizes.1)).iter() {
-        compare(before, after, candidate, pieces, &mut told)?;
+    for candidate in candidates(before, after, dirty, sizes.0.min(sizes.1)) {
+        match candidate {
+            Known::Nothing(part) => compare(before, after, part, pieces, &mut told)?,
+            Known::Hull(part) => told.push(part),
+        }
     }
     Ok(outcome(told, sizes))
 }
@@ -113,14 +117,19 @@ fn outcome(mut told: Told, (before, after): (u64, u64)) -> Option<Change> {
 }
 
 /// The parts of both files that can differ, ascending.
-fn candidates(before: &Content<'_>, after: &Content<'_>, dirty: &Ranges, end: u64) -> Ranges {
+fn candidates(
+    before: &Content<'_>,
+    after: &Content<'_>,
+    dirty: &Differences,
+    end: u64,
+) -> Vec<Known> {
     if before.inline().is_some() || after.inline().is_some() {
         return match before.inline() == after.inline() {
-            true => Ranges::default(),
-            false => Ranges::all(end),
+            true => Vec::new(),
+            false => vec![Known::Nothing(0..end)],
         };
     }
-    let mut found = Ranges::default();
+    let mut found = Vec::new();
     let mut at = 0u64;
     while at < end {
         let (one, one_bytes) = before.run_at(at);
@@ -132,12 +141,21 @@ fn candidates(before: &Content<'_>, after: &Content<'_>, dirty: &Ranges, end: u6
         match (one, other) {
             (None, None) => {}
             (Some(place), Some(same)) if place == same => {
-                for part in dirty.within(place..place.saturating_add(bytes)) {
-                    let to_file = |byte: u64| byte.saturating_sub(place).saturating_add(at);
-                    found.push(to_file(part.start)..to_file(part.end));
-                }
+                let to_file = |part: Range<u64>| {
+                    let byte = |byte: u64| byte.saturating_sub(place).saturating_add(at);
+                    byte(part.start)..byte(part.end)
+                };
+                // What is known of blocks of the disk says nothing of blocks of the file that lie
+                // across two of them.
+                let is_aligned = place.abs_diff(at).is_multiple_of(BLOCK_BYTES);
+                dirty.within(place..place.saturating_add(bytes), |known| {
+                    found.push(match known {
+                        Known::Hull(part) if is_aligned => Known::Hull(to_file(part)),
+                        Known::Hull(part) | Known::Nothing(part) => Known::Nothing(to_file(part)),
+                    });
+                });
             }
-            _ => found.push(at..at.saturating_add(bytes)),
+            _ => found.push(Known::Nothing(at..at.saturating_add(bytes))),
         }
         at = at.saturating_add(bytes);
     }
@@ -179,13 +197,11 @@ fn differences(start: u64, before: &[u8], after: &[u8], told: &mut Told) {
         }
         let (one, one_rest) = before.split_at(bytes);
         let (other, other_rest) = after.split_at(bytes);
-        if one != other {
-            let mut pairs = one.iter().zip(other);
-            let first = pairs.position(|(one, other)| one != other).unwrap_or(0);
-            let pairs = one.iter().zip(other);
-            let last = pairs.rev().position(|(one, other)| one != other);
-            let end = bytes.saturating_sub(last.unwrap_or(0));
-            told.push(at.saturating_add(first as u64)..at.saturating_add(end as u64));
+        if one != other
+            && let Some(hull) = hull(one, other)
+        {
+            let byte = |within: usize| at.saturating_add(within as u64);
+            told.push(byte(hull.start)..byte(hull.end));
         }
         at = at.saturating_add(bytes as u64);
         (before, after) = (one_rest, other_rest);

@@ -17,6 +17,7 @@
 mod data;
 mod names;
 
+use crate::files::differences::Differences;
 use crate::files::event::{Change, Field, FileEvent};
 use crate::files::tree::Parts;
 use crate::files::{Content, FileKind, Files, FilesError, Object, ObjectId, Ranges};
@@ -38,7 +39,7 @@ pub struct Diff {
 ///
 /// # Errors
 /// More would have to be compared than the file systems have, or more paths told than the limit.
-pub fn diff(before: &Files, after: &Files, dirty: &Ranges) -> Result<Diff, FilesError> {
+pub fn diff(before: &Files, after: &Files, dirty: &Differences) -> Result<Diff, FilesError> {
     let names = Names::new(&before.tree, &after.tree)?;
     let mut work = Work {
         before,
@@ -68,8 +69,8 @@ pub fn diff(before: &Files, after: &Files, dirty: &Ranges) -> Result<Diff, Files
 }
 
 /// Adds the blocks that may have changed though the disk did not change in their place.
-fn with_displaced(before: &Files, after: &Files, dirty: &Ranges) -> Ranges {
-    let mut ranges: Vec<_> = dirty.iter().collect();
+fn with_displaced(before: &Files, after: &Files, dirty: &Differences) -> Differences {
+    let mut ranges = Vec::new();
     for files in [before, after] {
         let bytes = files.tree.block_bytes();
         let blocks = files.system.displaced().into_iter();
@@ -78,13 +79,13 @@ fn with_displaced(before: &Files, after: &Files, dirty: &Ranges) -> Ranges {
             start..start.saturating_add(bytes)
         }));
     }
-    Ranges::new(ranges)
+    dirty.with_unknown(ranges)
 }
 
 struct Work<'a> {
     before: &'a Files,
     after: &'a Files,
-    dirty: Ranges,
+    dirty: Differences,
     pieces: Pieces,
     names: Names,
     found: Diff,
