@@ -15,6 +15,8 @@
 //! ends, its file systems are unmounted before [`Guest::end`] returns; [`Guest::cut_off`] is a power
 //! loss instead.
 //!
+//! What busybox cannot do, the test's own program does: see [`inside`].
+//!
 //! Every wait has a deadline. A guest ends with its [`Guest`], and with the thread that booted it.
 //!
 //! Not part of the product: only tests may depend on this crate, and the project's chores.
@@ -22,6 +24,7 @@
 mod archive;
 mod disk;
 mod guest;
+pub mod inside;
 mod module;
 mod part;
 mod program;

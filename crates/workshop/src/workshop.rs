@@ -3,7 +3,7 @@
 use crate::archive::Archive;
 use crate::disk::{Disk, option};
 use crate::guest::{Ended, Guest};
-use crate::{module, part, program};
+use crate::{inside, module, part, program};
 use anyhow::{Context, Result};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -27,6 +27,7 @@ pub struct Workshop {
     disks: Vec<Disk>,
     files: Vec<(String, u32, Vec<u8>)>,
     programs: Vec<PathBuf>,
+    hand: Option<PathBuf>,
     modules: Vec<String>,
     channels: Vec<(String, PathBuf)>,
     arguments: Vec<OsString>,
@@ -61,6 +62,17 @@ impl Workshop {
     pub fn program(mut self, path: &Path) -> Self {
         self.programs.push(path.to_path_buf());
         self
+    }
+
+    /// The program that is running, a test's: the script has the word `hand ORDER…` for it, and
+    /// [`inside`](crate::inside) says what that does.
+    ///
+    /// # Errors
+    /// It is not known which program is running.
+    pub fn hand(mut self) -> Result<Self> {
+        let program = std::env::current_exe().context("cannot tell which program this is")?;
+        self.hand = Some(program.clone());
+        Ok(self.program(&program))
     }
 
     /// A module of the kernel's with all that it depends on: `xfs`, `btrfs`, `vfat`, … A guest has
@@ -131,7 +143,7 @@ impl Workshop {
         }
         archive.file("bin/busybox", 0o755, &part::busybox()?)?;
         archive.file("workshop/start", 0o755, include_bytes!("start"))?;
-        let script = format!("{}{script}\n", include_str!("words"));
+        let script = format!("{}{}{script}\n", include_str!("words"), self.word_hand());
         archive.file("workshop/script", 0o755, script.as_bytes())?;
         let modules = module::Modules::of(&part::modules(kernel))?.chosen(&self.modules)?;
         let mut order = String::new();
@@ -155,6 +167,21 @@ impl Workshop {
             }
         }
         archive.end()
+    }
+
+    /// The word `hand`, as the shell's function.
+    fn word_hand(&self) -> String {
+        let Some(program) = &self.hand else {
+            return String::new();
+        };
+        let (order, told, test) = (inside::ORDER, inside::TOLD, inside::TEST);
+        let program = program.display();
+        format!(
+            "hand() {{\n    rm -f {told}\n    \
+             {order}=\"$*\" '{program}' --exact {test} --ignored --nocapture \
+             </dev/null 3>&- >{told}.all 2>&1 || {{ cat {told}.all; return 1; }}\n    \
+             cat {told} 2>/dev/null || true\n}}\n"
+        )
     }
 
     fn command_line(&self, kernel: &Path, initramfs: &Path, place: &Path) -> Vec<OsString> {

@@ -42,6 +42,29 @@ impl ReadAt for FileSource {
     }
 }
 
+/// Reads a source from its start to its end.
+pub struct Reader<'a> {
+    source: &'a dyn ReadAt,
+    at: u64,
+}
+
+impl<'a> Reader<'a> {
+    pub fn new(source: &'a dyn ReadAt) -> Self {
+        Self { source, at: 0 }
+    }
+}
+
+impl std::io::Read for Reader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let left = self.source.size_bytes() - self.at;
+        let length = buffer.len().min(left as usize);
+        let read = self.source.read_exact_at(self.at, &mut buffer[..length]);
+        read.map_err(std::io::Error::other)?;
+        self.at += length as u64;
+        Ok(length)
+    }
+}
+
 /// Runs a tool, which must succeed, and gives what it says.
 pub fn run(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program)
