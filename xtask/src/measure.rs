@@ -5,7 +5,7 @@ use crate::gen_image::Event;
 use anyhow::{Context, ensure};
 use block::DirectFile;
 use clap::ValueEnum;
-use disk::Source;
+use disk::{AlignedBuffer, Source};
 use image::files::{
     Change, Compared, Differences, DiskFiles, FileEvent, Ranges, compare_disks, differing,
 };
@@ -71,8 +71,7 @@ pub(crate) fn open(path: &Path) -> anyhow::Result<Source> {
 
 /// Reads a disk from its beginning to its end, but for holes, and says how much that was.
 fn read_all(disk: &Source) -> anyhow::Result<u64> {
-    let mut memory = vec![0_u8; (1 << 20) + 4096];
-    let start = memory.as_ptr().align_offset(4096);
+    let mut memory = AlignedBuffer::new(1 << 20);
     let (mut at, mut bytes) = (0, 0);
     while at < disk.size_bytes() {
         let stretch = disk.stretch_at(at)?;
@@ -82,7 +81,7 @@ fn read_all(disk: &Source) -> anyhow::Result<u64> {
             continue;
         }
         let piece = (end - at).min(1 << 20);
-        disk.read_exact_at(at, &mut memory[start..start + piece as usize])?;
+        disk.read_exact_at(at, memory.first(piece as usize))?;
         (at, bytes) = (at + piece, bytes + piece);
     }
     Ok(bytes)

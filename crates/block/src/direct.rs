@@ -6,7 +6,7 @@
 //! cannot do that (`tmpfs`), the file is read as any other.
 
 use disk::read_at::check_range;
-use disk::{Content, ReadAt, ReadError, Stretch};
+use disk::{ALIGNMENT, AlignedBuffer, Content, ReadAt, ReadError, Stretch};
 use rustix::fs::{Mode, OFlags, SeekFrom, open, seek};
 use rustix::io::Errno;
 use std::fs::File;
@@ -14,9 +14,6 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
-
-/// What offsets, lengths and buffers are multiples of: the largest logical block of disks.
-const ALIGNMENT: usize = 4096;
 
 /// The length of a buffer, and so the most that is read at once: large enough that a disk is kept
 /// busy, small enough for a processor's cache.
@@ -31,7 +28,7 @@ pub struct DirectFile {
     file: File,
     size_bytes: u64,
     direct: bool,
-    buffers: Mutex<Vec<Buffer>>,
+    buffers: Mutex<Vec<AlignedBuffer>>,
 }
 
 impl DirectFile {
@@ -92,7 +89,7 @@ impl DirectFile {
                 .next_multiple_of(ALIGNMENT)
                 .min(BUFFER_BYTES);
             let wanted = rest.len().min(length - before);
-            let piece = buffer.aligned(length);
+            let piece = buffer.first(length);
             self.read_to(at - before as u64, piece, before + wanted)?;
             let (now, later) = rest.split_at_mut(wanted);
             now.copy_from_slice(&piece[before..before + wanted]);
@@ -119,12 +116,13 @@ impl DirectFile {
         Ok(())
     }
 
-    fn take_buffer(&self) -> Buffer {
+    fn take_buffer(&self) -> AlignedBuffer {
         let mut buffers = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
-        buffers.pop().unwrap_or_default()
+        let kept = buffers.pop();
+        kept.unwrap_or_else(|| AlignedBuffer::new(BUFFER_BYTES))
     }
 
-    fn keep_buffer(&self, buffer: Buffer) {
+    fn keep_buffer(&self, buffer: AlignedBuffer) {
         let mut buffers = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
         if buffers.len() < BUFFERS_KEPT {
             buffers.push(buffer);
@@ -169,28 +167,6 @@ impl ReadAt for DirectFile {
     }
 }
 
-/// Memory with an aligned part.
-#[derive(Debug)]
-struct Buffer {
-    memory: Vec<u8>,
-    start: usize,
-}
-
-impl Default for Buffer {
-    fn default() -> Self {
-        let memory = vec![0; BUFFER_BYTES + ALIGNMENT];
-        let start = memory.as_ptr().align_offset(ALIGNMENT);
-        Self { memory, start }
-    }
-}
-
-impl Buffer {
-    /// Its first `length` bytes, at most [`BUFFER_BYTES`].
-    fn aligned(&mut self, length: usize) -> &mut [u8] {
-        &mut self.memory[self.start..][..length]
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -224,9 +200,8 @@ mod tests {
                 prop_assert_eq!(&read[..], &content[from..from + length]);
                 // What is aligned is read without a copy.
                 let (from, length) = (from & !(ALIGNMENT - 1), length & !(ALIGNMENT - 1));
-                let mut memory = vec![0; length + ALIGNMENT];
-                let start = memory.as_ptr().align_offset(ALIGNMENT);
-                let read = &mut memory[start..start + length];
+                let mut memory = AlignedBuffer::new(length);
+                let read = memory.first(length);
                 prop_assert!(DirectFile::is_aligned(from as u64, read));
                 direct.read_exact_at(from as u64, read).unwrap();
                 prop_assert_eq!(&read[..], &content[from..from + length]);

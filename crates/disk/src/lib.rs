@@ -52,6 +52,7 @@
     )
 )]
 
+mod aligned;
 mod bytes;
 mod cache;
 pub mod ext;
@@ -62,6 +63,7 @@ pub mod qcow2;
 pub mod read_at;
 pub mod volume;
 
+pub use aligned::{ALIGNMENT, AlignedBuffer};
 pub use bytes::Short;
 pub use format::{Format, FormatError, Probing};
 pub use read_at::{Absent, Content, ReadAt, ReadError, Source, Stretch, Window};

@@ -10,8 +10,8 @@ use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Frames that a version keeps decompressed: 8 MiB at most.
-const FRAMES_KEPT: usize = 8;
+/// Frames that a version keeps decompressed: 16 MiB at most.
+const FRAMES_KEPT: usize = 4;
 
 /// The disk as it was: a source of bytes.
 pub struct Version {

@@ -4,7 +4,7 @@ use crate::BLOCK_BYTES;
 use crate::blobs::{BlobError, Blobs};
 use crate::changeset::{self, Changeset, ChangesetId, Content, Kind, Replaced, Run};
 use crate::pack::{PackId, PackWriter, UnitDigest};
-use disk::{ReadAt, ReadError};
+use disk::{AlignedBuffer, ReadAt, ReadError};
 use model::Timestamp;
 use std::collections::HashMap;
 use std::fmt;
@@ -46,7 +46,7 @@ impl Cut {
     /// For a whole disk: few digests, good compression.
     pub const WHOLE: Self = Self {
         unit_bytes: 16 << 10,
-        frame_bytes: 1 << 20,
+        frame_bytes: 4 << 20,
     };
 
     /// For changes: dirty blocks are not neighbours, and no block is kept for its neighbour's sake.
@@ -190,11 +190,13 @@ impl<'b> ChangesetWriter<'b> {
     /// # Errors
     /// The disk cannot be read; else as of [`write`](Self::write).
     pub fn write_from(&mut self, disk: &dyn ReadAt, blocks: Range<u64>) -> Result<(), WriteError> {
+        let bytes = |blocks: u64| blocks.saturating_mul(BLOCK_BYTES);
+        let length = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
         let unit_blocks = u64::from(self.unit_blocks());
         let piece_blocks = READ_BLOCKS.next_multiple_of(unit_blocks.max(1));
         let disk_end = self.about.disk_bytes.div_ceil(BLOCK_BYTES);
         let end = blocks.end.min(disk_end);
-        let mut buffer = Vec::new();
+        let mut buffer = AlignedBuffer::new(length(bytes(piece_blocks)));
         let mut at = blocks.start;
         while at < end {
             let zeros = self.zeros_at(disk, at..end, unit_blocks)?;
@@ -205,16 +207,15 @@ impl<'b> ChangesetWriter<'b> {
             }
             let next = at.saturating_add(piece_blocks).min(end);
             let whole = next.saturating_sub(at).next_multiple_of(unit_blocks.max(1));
-            let bytes = |blocks: u64| blocks.saturating_mul(BLOCK_BYTES);
             let there = bytes(next)
                 .min(self.about.disk_bytes)
                 .saturating_sub(bytes(at));
-            let length = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
-            buffer.clear();
-            buffer.resize(length(bytes(whole)), 0);
-            let part = buffer.get_mut(..length(there)).unwrap_or_default();
+            let content = buffer.first(length(bytes(whole)));
+            let (part, behind) = content.split_at_mut(length(there).min(content.len()));
             disk.read_exact_at(bytes(at), part)?;
-            self.write(at, &buffer)?;
+            // A unit may reach past the end of the disk.
+            behind.fill(0);
+            self.write(at, content)?;
             at = next;
         }
         Ok(())

@@ -7,14 +7,13 @@
 //! | bytes of the second | the smaller of both | ≤ 0.5 |
 //! | CPU time of the second | borg's | ≤ 1/5 |
 //!
-//! The disk is an ext4 file system with this machine's `/usr/share` and `/usr/bin`. The second
-//! version has 25,000 of its blocks that hold something replaced by noise, in runs of 1 to 24 as files
-//! that were encrypted in place, and 9,000 by other blocks of the disk. What is dirty is found by
-//! comparing the two, within the time. Borg and restic read a file of the same name twice, with the
-//! settings that they come with, but zstd 3 for borg. Everything is on the same file system, once, in one run.
-//! `VARDOGER_BENCH_PAIR=FIRST:SECOND` names two raw images of one size to be taken instead.
+//! `cargo bench --bench versions -- FIRST SECOND`: two raw images of one size, as
+//! `cargo xtask gen-image` makes them; `cargo xtask bench versions` does both. What is dirty is found
+//! within the time, as for a disk at rest: the whole disk is read, and compared with the digests in
+//! the history. Borg and restic read a file of the same name twice, with the settings that they come
+//! with, but zstd 3 for borg. Everything is on the same file system, once, in one run.
 //!
-//! Needs `borgbackup`, `restic` and `e2fsprogs` of Debian, and about 4 GiB in the temporary directory.
+//! Needs `borgbackup` and `restic` of Debian, and about 4 GiB in the temporary directory.
 
 #![expect(clippy::print_stdout, reason = "a bench's figures are its output")]
 #![expect(clippy::unwrap_used, reason = "a bench that cannot be made may panic")]
@@ -23,24 +22,19 @@ use disk::{ReadAt, ReadError, Stretch};
 use image::BLOCK_BYTES;
 use image::blobs::Blobs;
 use image::changeset::Kind;
+use image::compare::changed_blocks;
 use image::history::History;
 use image::writer::{About, ChangesetWriter, Cut};
 use model::Timestamp;
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::fs::{self, File};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 use store::{ImageRecord, ImageSource, Images, Shelf};
 use uuid::Uuid;
-
-const BLOCK: usize = BLOCK_BYTES as usize;
-const NOISE_BLOCKS: usize = 25_000;
-const COPIED_BLOCKS: usize = 9_000;
-const CONTENT: [&str; 2] = ["/usr/share", "/usr/bin"];
 
 /// Bytes and CPU seconds of a first and a second version.
 #[derive(Debug, Default)]
@@ -51,7 +45,16 @@ struct Cost {
 
 fn main() -> ExitCode {
     let place = tempfile::tempdir().unwrap();
-    let (first, second) = pair(place.path());
+    // Cargo adds a word of its own.
+    let words = std::env::args_os().skip(1);
+    let named: Vec<PathBuf> = words
+        .filter(|word| word != "--bench")
+        .map(Into::into)
+        .collect();
+    let [first, second] = named.as_slice() else {
+        println!("two images are needed: cargo xtask bench versions makes some");
+        return ExitCode::from(2);
+    };
     let versions = [first.as_path(), second.as_path()];
     let ours = ours(place.path(), versions);
     let borg = with_tool(place.path(), versions, "borg", &borg_words);
@@ -82,74 +85,10 @@ fn main() -> ExitCode {
     ExitCode::from(u8::from(!met))
 }
 
-/// The two disks: those that are named, or some that are made.
-fn pair(place: &Path) -> (PathBuf, PathBuf) {
-    if let Ok(named) = std::env::var("VARDOGER_BENCH_PAIR") {
-        let (first, second) = named.split_once(':').expect("FIRST:SECOND");
-        return (first.into(), second.into());
-    }
-    let (first, second) = (place.join("first"), place.join("second"));
-    make_first(place, &first);
-    make_second(&first, &second);
-    (first, second)
-}
-
 fn run(command: &mut Command) {
     let status = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
     let words = format!("{command:?}");
     assert!(status.is_ok_and(|status| status.success()), "{words}");
-}
-
-fn make_first(place: &Path, disk: &Path) {
-    let content = place.join("content");
-    fs::create_dir(&content).unwrap();
-    for from in CONTENT {
-        run(Command::new("cp")
-            .args(["-r", "--no-preserve=ownership", from])
-            .arg(&content));
-    }
-    let options = ["-q", "-t", "ext4", "-b", "4096", "-d"];
-    run(Command::new("mke2fs")
-        .args(options)
-        .arg(&content)
-        .arg(disk)
-        .arg("2G"));
-    fs::remove_dir_all(&content).unwrap();
-}
-
-fn make_second(first: &Path, second: &Path) {
-    fs::copy(first, second).unwrap();
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(second)
-        .unwrap();
-    let blocks = file.metadata().unwrap().len() / BLOCK_BYTES;
-    let mut random = ChaCha8Rng::seed_from_u64(1);
-    let mut block = vec![0; BLOCK];
-    for (count, noise) in [(NOISE_BLOCKS, true), (COPIED_BLOCKS, false)] {
-        let mut written = 0;
-        while written < count {
-            let start = random.next_u64() % (blocks - 24);
-            for number in start..start + 1 + random.next_u64() % 24 {
-                let at = number * BLOCK_BYTES;
-                file.read_exact_at(&mut block, at).unwrap();
-                if block.iter().all(|byte| *byte == 0) {
-                    break;
-                }
-                match noise {
-                    true => random.fill_bytes(&mut block),
-                    false => {
-                        let from = random.next_u64() % blocks * BLOCK_BYTES;
-                        file.read_exact_at(&mut block, from).unwrap();
-                    }
-                }
-                file.write_all_at(&block, at).unwrap();
-                written += 1;
-            }
-        }
-    }
-    file.sync_all().unwrap();
 }
 
 /// A file as a disk, whose holes are zeros.
@@ -203,11 +142,11 @@ fn ours(place: &Path, versions: [&Path; 2]) -> Cost {
         format: "raw".to_owned(),
         notes: BTreeMap::new(),
     };
-    let shelf = images.create("bench", &record).unwrap();
+    let shelf = Arc::new(images.create("bench", &record).unwrap());
     let mut cost = Cost::default();
     for (number, path) in versions.into_iter().enumerate() {
         let (before, stored_before) = (cpu_s(), stored(&shelf));
-        capture(&shelf, number, path, versions[0]);
+        capture(&shelf, number, path);
         cost.cpu_s[number] = cpu_s() - before;
         cost.bytes[number] = stored(&shelf) - stored_before;
     }
@@ -215,9 +154,9 @@ fn ours(place: &Path, versions: [&Path; 2]) -> Cost {
     cost
 }
 
-fn capture(shelf: &Shelf, number: usize, path: &Path, before: &Path) {
-    let history = History::open(shelf).unwrap();
-    let mut known = history.known_units(shelf).unwrap();
+fn capture(shelf: &Arc<Shelf>, number: usize, path: &Path) {
+    let history = History::open(&**shelf).unwrap();
+    let mut known = history.known_units(&**shelf).unwrap();
     let disk = open(path);
     let about = About {
         kind: if number == 0 {
@@ -230,40 +169,22 @@ fn capture(shelf: &Shelf, number: usize, path: &Path, before: &Path) {
         disk_bytes: disk.1,
     };
     let cut = if number == 0 { Cut::WHOLE } else { Cut::CHANGE };
-    let mut writer = ChangesetWriter::new(shelf, &mut known, about, cut);
-    if number == 0 {
-        writer.write_from(&disk, 0..disk.1 / BLOCK_BYTES).unwrap();
-    } else {
-        for block in differing(&open(before), &disk) {
-            writer.write_from(&disk, block..block + 1).unwrap();
+    // As a capture of a disk at rest does: what changed is told by the history and the disk alone.
+    let dirty = match number {
+        0 => std::iter::once(0..disk.1 / BLOCK_BYTES).collect(),
+        _ => {
+            let blobs: Arc<dyn Blobs> = Arc::<Shelf>::clone(shelf);
+            let version = history.version(blobs, number as u64 - 1).unwrap();
+            changed_blocks(&version, &disk, |_| ()).unwrap()
         }
+    };
+    let mut writer = ChangesetWriter::new(&**shelf, &mut known, about, cut);
+    for blocks in dirty {
+        writer.write_from(&disk, blocks).unwrap();
     }
     writer
         .finish(Timestamp::from_unix_ns(0), "bench".to_owned())
         .unwrap();
-}
-
-/// The blocks in which two disks differ.
-fn differing(one: &Disk, other: &Disk) -> Vec<u64> {
-    const PIECE: usize = 1 << 20;
-    let (mut was, mut is) = (vec![0; PIECE], vec![0; PIECE]);
-    let mut dirty = Vec::new();
-    for at in (0..other.1).step_by(PIECE) {
-        one.read_exact_at(at, &mut was).unwrap();
-        other.read_exact_at(at, &mut is).unwrap();
-        if was != is {
-            let blocks = was
-                .chunks(BLOCK)
-                .zip(is.chunks(BLOCK))
-                .zip(at / BLOCK_BYTES..);
-            dirty.extend(
-                blocks
-                    .filter(|((was, is), _)| was != is)
-                    .map(|(_, block)| block),
-            );
-        }
-    }
-    dirty
 }
 
 fn stored(shelf: &Shelf) -> u64 {

@@ -21,8 +21,10 @@ mod clean;
 mod files;
 mod list;
 
+use crate::gen_image;
 use anyhow::{Context, ensure};
 use clap::ValueEnum;
+use std::ffi::OsStr;
 
 /// What can be measured.
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -57,7 +59,7 @@ pub(crate) fn run(bench: Bench) -> anyhow::Result<()> {
         Bench::Majority => measure("majority"),
         Bench::Explain => measure("explain"),
         Bench::Shelf => measure("shelf"),
-        Bench::Versions => measure("versions"),
+        Bench::Versions => versions(),
         Bench::Files => files::run(),
         Bench::List => list::run(),
         Bench::Pause => measure("pause"),
@@ -65,13 +67,33 @@ pub(crate) fn run(bench: Bench) -> anyhow::Result<()> {
     }
 }
 
+/// Keeps the disks before and after the attack in the store, and in borg and restic.
+fn versions() -> anyhow::Result<()> {
+    let out = files::place("versions")?;
+    let made = gen_image::make(&gen_image::GenImage {
+        out: out.clone(),
+        mib: 4096,
+        seed: 1,
+    })?;
+    let pair = [&made.disks[0], &made.disks[2]].map(|disk| disk.as_os_str());
+    let measured = measure_with("versions", &pair);
+    std::fs::remove_dir_all(&out).context("cannot remove the disks")?;
+    measured
+}
+
+/// Runs a bench of the workspace that needs nothing.
+fn measure(bench: &str) -> anyhow::Result<()> {
+    measure_with(bench, &[])
+}
+
 /// Runs a bench of the workspace. All of the workspace is named for its features to be the same as
 /// in its tests; only the bench is built.
-fn measure(bench: &str) -> anyhow::Result<()> {
+fn measure_with(bench: &str, words: &[&OsStr]) -> anyhow::Result<()> {
     crate::guest::run()?;
     let status = crate::cargo()
         .args(["bench", "--quiet", "--workspace", "--profile", "dev"])
-        .args(["--bench", bench])
+        .args(["--bench", bench, "--"])
+        .args(words)
         .status()
         .context("cannot start cargo bench")?;
     ensure!(status.success(), "bench {bench} ended with {status}");

@@ -3,14 +3,11 @@
 use crate::BLOCK_BYTES;
 use crate::files::{Ranges, length};
 use disk::volume::Place;
-use disk::{Content, ReadAt, ReadError};
+use disk::{AlignedBuffer, Content, ReadAt, ReadError};
 use std::ops::Range;
 
 /// How much is compared at once.
 const PIECE_BYTES: u64 = 1 << 20;
-
-/// What buffers begin at: reading past the page cache needs no copy then.
-const ALIGNMENT: usize = 4096;
 
 /// For how many parts it is remembered which bytes of them differ: they take 8 MiB.
 const MAX_HULLS: usize = 1 << 19;
@@ -161,6 +158,7 @@ pub(super) fn hull(before: &[u8], after: &[u8]) -> Option<Range<usize>> {
 pub fn differing(before: &dyn ReadAt, after: &dyn ReadAt) -> Result<Differences, ReadError> {
     let (one, other) = (before.size_bytes(), after.size_bytes());
     let common = one.min(other);
+    let block_bytes = length(BLOCK_BYTES);
     let mut found = Found::default();
     let mut sides = (Side::new(before), Side::new(after));
     // Always at the start of a block.
@@ -186,7 +184,7 @@ pub fn differing(before: &dyn ReadAt, after: &dyn ReadAt) -> Result<Differences,
         let before = sides.0.read(part.clone(), known)?;
         let after = sides.1.read(part, known)?;
         if before != after {
-            let blocks = before.chunks(ALIGNMENT).zip(after.chunks(ALIGNMENT));
+            let blocks = before.chunks(block_bytes).zip(after.chunks(block_bytes));
             for (block, (before, after)) in (0u64..).zip(blocks) {
                 let start = at.saturating_add(block.saturating_mul(BLOCK_BYTES));
                 found.compare(start, before, after);
@@ -238,8 +236,7 @@ impl Found {
 /// One of two disks that are compared, and room for a piece of it.
 struct Side<'a> {
     source: &'a dyn ReadAt,
-    memory: Vec<u8>,
-    start: usize,
+    memory: AlignedBuffer,
     /// Whether what comes next is zeros that need not be read.
     is_zero: bool,
     /// How far that holds.
@@ -248,11 +245,9 @@ struct Side<'a> {
 
 impl<'a> Side<'a> {
     fn new(source: &'a dyn ReadAt) -> Self {
-        let memory = vec![0; length(PIECE_BYTES).saturating_add(ALIGNMENT)];
         Self {
             source,
-            start: memory.as_ptr().align_offset(ALIGNMENT),
-            memory,
+            memory: AlignedBuffer::new(length(PIECE_BYTES)),
             is_zero: false,
             known: 0,
         }
@@ -271,10 +266,7 @@ impl<'a> Side<'a> {
     /// A part, which is zeros if that is `known` of all of it.
     fn read(&mut self, part: Range<u64>, known: bool) -> Result<&[u8], ReadError> {
         let bytes = length(part.end.saturating_sub(part.start));
-        let end = self.start.saturating_add(bytes);
-        let Some(piece) = self.memory.get_mut(self.start..end) else {
-            return Ok(&[]);
-        };
+        let piece = self.memory.first(bytes);
         match self.is_zero && known {
             true => piece.fill(0),
             false => self.source.read_exact_at(part.start, piece)?,

@@ -2,13 +2,17 @@
 
 use crate::BLOCK_BYTES;
 use crate::files::length;
-use disk::{ReadAt, ReadError, Source, Stretch};
+use disk::{AlignedBuffer, ReadAt, ReadError, Source, Stretch};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// How many blocks are kept: 40 MiB, what tells of some 50,000 files. What is beyond is read again.
 const MAX_KEPT: usize = 10_240;
+
+/// How much is fetched at once, and how much that nobody wants is read rather than left out.
+const MAX_FETCHED: u64 = 256 << 10;
+const MAX_GAP: u64 = 32 << 10;
 
 /// Longer readings are of a disk as it goes, and not looked up.
 const MAX_LOOKED_UP: usize = 256 << 10;
@@ -56,6 +60,17 @@ impl Keeping {
         self.lock().all = false;
     }
 
+    /// Reads what is wanted and was not read yet, in the order in which it lies on the disk. What
+    /// cannot be read is not kept: why, is told to whom needs it.
+    pub(super) fn fetch(&self) {
+        let runs = self.lock().missing(self.size_bytes());
+        let mut buffer = AlignedBuffer::new(length(MAX_FETCHED));
+        for run in runs {
+            let piece = buffer.first(length(run.end.saturating_sub(run.start)));
+            self.read_exact_at(run.start, piece).ok();
+        }
+    }
+
     /// Gives back all memory, and keeps nothing more.
     pub(super) fn forget(&self) {
         let mut kept = self.lock();
@@ -77,6 +92,29 @@ impl Kept {
             self.blocks.entry(block).or_default();
         }
         is_wanted
+    }
+
+    /// The bytes of wanted blocks that were not read, ascending, near ones together.
+    fn missing(&self, disk_bytes: u64) -> Vec<Range<u64>> {
+        let mut runs: Vec<Range<u64>> = Vec::new();
+        for (block, kept) in &self.blocks {
+            let start = block.saturating_mul(BLOCK_BYTES);
+            let end = start.saturating_add(BLOCK_BYTES);
+            // A last block that is cut is not kept.
+            if kept.is_some() || end > disk_bytes {
+                continue;
+            }
+            match runs.last_mut() {
+                Some(last)
+                    if start <= last.end.saturating_add(MAX_GAP)
+                        && end.saturating_sub(last.start) <= MAX_FETCHED =>
+                {
+                    last.end = end;
+                }
+                _ => runs.push(start..end),
+            }
+        }
+        runs
     }
 
     /// Fills `buffer`, if all of its blocks are here.
@@ -215,6 +253,15 @@ mod tests {
         assert_eq!(read(36_864, 4096), 0);
         assert_eq!(read(36_863, 2), 2);
         assert_eq!(read(40_960, 4096), 4096);
+        keeping.want(80_000..90_000);
+        keeping.want(100_000..100_001);
+        keeping.want(1_000_000..1_100_000);
+        keeping.fetch();
+        assert_eq!(read(77_824, 4096), 0);
+        assert_eq!(read(98_304, 4096), 0);
+        assert_eq!(read(1_044_480, 4096), 0);
+        // What lies between is read, but not kept.
+        assert_eq!(read(94_208, 4096), 4096);
         keeping.forget();
         assert_eq!(read(4096, 8192), 8192);
         assert_eq!(read(4096, 8192), 8192);

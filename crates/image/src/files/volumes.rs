@@ -34,9 +34,27 @@ pub struct DiskFiles {
 
 impl DiskFiles {
     /// Reads all volumes, and the trees of those that can be read. What cannot be is told of in its
-    /// place.
+    /// place. What tells of files lies all over a disk: it is read in the order in which it lies there.
     #[must_use]
     pub fn read(disks: &[Source]) -> Self {
+        let disks: Vec<_> = disks.iter().map(Arc::clone).map(Keeping::new).collect();
+        let disks: Vec<_> = disks.into_iter().map(Arc::new).collect();
+        want_listed(&disks);
+        disks.iter().for_each(|disk| disk.fetch());
+        Self::read_kept(&disks)
+    }
+
+    /// Likewise, of disks that keep what they were asked to, until it was read.
+    fn read_kept(kept: &[Arc<Keeping>]) -> Self {
+        let disks: Vec<_> = kept.iter().map(|one| Arc::clone(one) as Source).collect();
+        let read = Self::read_volumes(&disks);
+        for disk in kept {
+            disk.forget();
+        }
+        read
+    }
+
+    fn read_volumes(disks: &[Source]) -> Self {
         let Volumes {
             volumes,
             metadata,
@@ -174,26 +192,22 @@ impl Compared {
 pub fn compare_disks(before: &Source, after: &Source) -> Result<Compared, ReadError> {
     let before = Arc::new(Keeping::new(Arc::clone(before)));
     let after = Arc::new(Keeping::new(Arc::clone(after)));
-    for side in [&before, &after] {
-        want_listed(side);
-        side.keep_only_wanted();
-    }
-    let dirty = differing(&*before, &*after)?;
-    let read = |side: &Arc<Keeping>| {
-        let files = DiskFiles::read(&[Arc::clone(side) as Source]);
-        side.forget();
-        files
-    };
+    let (before, after) = ([before], [after]);
+    want_listed(&before);
+    want_listed(&after);
+    let [one, other] = [&before, &after].map(|[side]| side);
+    let dirty = differing(&**one, &**other)?;
     Ok(Compared {
-        before: read(&before),
-        after: read(&after),
+        before: DiskFiles::read_kept(&before),
+        after: DiskFiles::read_kept(&after),
         dirty,
     })
 }
 
-/// Asks a disk to keep what its listing will read.
-fn want_listed(disk: &Arc<Keeping>) {
-    let found = volumes(&[Arc::clone(disk) as Source]);
+/// Asks disks to keep what their listing will read, and nothing else from now on.
+fn want_listed(disks: &[Arc<Keeping>]) {
+    let sources: Vec<_> = disks.iter().map(|one| Arc::clone(one) as Source).collect();
+    let found = volumes(&sources);
     for volume in &found.volumes {
         // Why one cannot be read is told when it is.
         let Ok(system) = system(volume) else {
@@ -204,13 +218,17 @@ fn want_listed(disk: &Arc<Keeping>) {
             for place in &volume.places {
                 let end = offset.saturating_add(place.bytes);
                 let common = part.start.max(offset)..part.end.min(end);
-                if !common.is_empty() {
-                    let to_disk =
-                        |byte: u64| byte.saturating_sub(offset).saturating_add(place.start);
+                let to_disk = |byte: u64| byte.saturating_sub(offset).saturating_add(place.start);
+                if !common.is_empty()
+                    && let Some(disk) = disks.get(place.disk)
+                {
                     disk.want(to_disk(common.start)..to_disk(common.end));
                 }
                 offset = end;
             }
         });
+    }
+    for disk in disks {
+        disk.keep_only_wanted();
     }
 }

@@ -4,6 +4,7 @@
 //! somebody who moves directories about meanwhile, leads to any other place.
 
 use crate::error::StoreError;
+use disk::AlignedBuffer;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 use std::fs::{File, Permissions};
@@ -16,6 +17,9 @@ const ENTRIES_MAX: usize = 1 << 20;
 
 /// What a new directory may be: its owner's alone.
 const DIRECTORY_MODE: Mode = Mode::RWXU;
+
+/// What is written past the page cache at a time.
+const DIRECT_BYTES: usize = 1 << 20;
 
 /// Mode of every file.
 const FILE_MODE: u32 = 0o600;
@@ -136,7 +140,8 @@ impl Folder {
         Ok(Some(bytes))
     }
 
-    /// Writes a new file and makes its content durable; where that fails, none is left.
+    /// Writes a new file and makes its content durable; where that fails, none is left. Much is
+    /// written past the page cache, where others' pages need not make way for what is not read soon.
     pub(crate) fn write_new(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -147,7 +152,7 @@ impl Folder {
             .set_permissions(Permissions::from_mode(FILE_MODE))
             .map_err(|e| self.error("restrict", name, e))
             .and_then(|()| {
-                let written = file.write_all(bytes);
+                let written = write(&mut file, bytes);
                 written.map_err(|e| self.error("write", name, e))
             })
             .and_then(|()| file.sync_all().map_err(|e| self.error("sync", name, e)));
@@ -249,4 +254,28 @@ impl Folder {
         rustix::fs::statat(&self.handle, name, AtFlags::SYMLINK_NOFOLLOW)
             .is_ok_and(|there| FileType::from_raw_mode(there.st_mode) == FileType::Directory)
     }
+}
+/// Writes bytes to a file that is empty: as far as whole pieces go past the page cache, if its file
+/// system can do that.
+fn write(file: &mut File, bytes: &[u8]) -> io::Result<()> {
+    let flags = rustix::fs::fcntl_getfl(&*file)?;
+    let mut rest = bytes;
+    if bytes.len() >= DIRECT_BYTES
+        && rustix::fs::fcntl_setfl(&*file, flags | OFlags::DIRECT).is_ok()
+    {
+        let mut buffer = AlignedBuffer::new(DIRECT_BYTES);
+        while let Some((now, later)) = rest.split_at_checked(DIRECT_BYTES) {
+            let piece = buffer.first(DIRECT_BYTES);
+            piece.copy_from_slice(now);
+            let written = file.write(piece)?;
+            if written < now.len() {
+                // The disk is full, or some limit is reached: which one is told by writing on.
+                rest = rest.get(written..).unwrap_or_default();
+                break;
+            }
+            rest = later;
+        }
+        rustix::fs::fcntl_setfl(&*file, flags)?;
+    }
+    file.write_all(rest)
 }

@@ -11,14 +11,11 @@ use crate::BLOCK_BYTES;
 use crate::files::differences::{Differences, Known, hull};
 use crate::files::event::{Change, MAX_RANGES_TOLD};
 use crate::files::{Content, FilesError, length};
-use disk::{ReadAt, ReadError};
+use disk::{AlignedBuffer, ReadAt, ReadError};
 use std::ops::Range;
 
 /// How much of a file is compared at once.
 const PIECE_BYTES: u64 = 256 << 10;
-
-/// What buffers begin at: reading past the page cache needs no copy then.
-const ALIGNMENT: usize = 4096;
 
 /// Room for a piece of both files, and how much may still be compared.
 #[derive(Debug)]
@@ -52,26 +49,16 @@ impl Pieces {
 }
 
 #[derive(Debug)]
-struct Piece {
-    memory: Vec<u8>,
-    start: usize,
-}
+struct Piece(AlignedBuffer);
 
 impl Piece {
     fn new() -> Self {
-        let memory = vec![0; length(PIECE_BYTES).saturating_add(ALIGNMENT)];
-        Self {
-            start: memory.as_ptr().align_offset(ALIGNMENT),
-            memory,
-        }
+        Self(AlignedBuffer::new(length(PIECE_BYTES)))
     }
 
     fn read(&mut self, from: &Content<'_>, part: &Range<u64>) -> Result<&[u8], ReadError> {
         let bytes = length(part.end.saturating_sub(part.start));
-        let end = self.start.saturating_add(bytes);
-        let Some(piece) = self.memory.get_mut(self.start..end) else {
-            return Ok(&[]);
-        };
+        let piece = self.0.first(bytes);
         from.read_exact_at(part.start, piece)?;
         Ok(piece)
     }
