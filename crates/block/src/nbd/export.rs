@@ -32,14 +32,16 @@ const CHUNK_HOLE: u16 = 2;
 const CHUNK_STATUS: u16 = 5;
 const CHUNK_ERROR: u16 = 1 << 15;
 
-/// The most requests that are on their way at once.
-const WINDOW_REQUESTS: usize = 64;
+/// The most requests that are on their way at once: a hypervisor that serves the guest by the same
+/// thread should not have many to serve first.
+const WINDOW_REQUESTS: usize = 16;
 
 /// The most bytes that requests on their way ask for: what is held in memory.
-const WINDOW_BYTES: u64 = 16 << 20;
+const WINDOW_BYTES: u64 = 2 << 20;
 
-/// The most that one request asks for: larger ones are split, so that the first of it comes soon.
-const REQUEST_BYTES: u64 = 1 << 20;
+/// The most that one request asks for: larger ones are split, so that the first of it comes soon, and
+/// a hypervisor's thread is not busy with one for long.
+const REQUEST_BYTES: u64 = 256 << 10;
 
 /// The most extents that one reply tells, in bytes of the reply: the protocol's advice.
 const MAX_STATUS_BYTES: u32 = 16 << 20;

@@ -21,7 +21,7 @@ use block::nbd::{Export, dirty_bitmap};
 use hypervisor::RunRoot;
 use hypervisor::live::{
     Base, CaptureRequest, Changed, DiskChoice, FreezeRequest, Label, LiveDisk, LiveDisks,
-    LiveMachine, Outcome, PointDisk, PointInTime, ProcessId, Released,
+    LiveMachine, Outcome, PointDisk, PointInTime, ProcessId, Released, beside_a_guest,
 };
 use image::blobs::Blobs;
 use image::changeset;
@@ -267,7 +267,8 @@ async fn capture_all(
     let point = live.begin(&request).await?;
     let mut read = Vec::new();
     for (target, disk) in targets.iter().zip(&point.disks) {
-        let took = tokio::task::block_in_place(|| take(target, disk, &point, key, progress));
+        let take = || take(target, disk, &point, key, progress);
+        let took = tokio::task::block_in_place(|| beside_a_guest(take));
         match took {
             Ok(captured) => read.push(captured),
             Err(error) => {

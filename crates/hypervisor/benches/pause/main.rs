@@ -20,6 +20,7 @@ mod machine;
 use block::nbd::{DIRTY, Export, NbdError, dirty_bitmap};
 use hypervisor::live::{
     Base, CaptureRequest, Changed, DiskChoice, Label, LiveDisks, LiveMachine, Outcome, PointInTime,
+    beside_a_guest,
 };
 use machine::{Machine, create};
 use std::io::Read;
@@ -196,7 +197,7 @@ async fn capture(
     };
     let begun = ticks();
     let (point, bytes) = tokio::task::spawn_blocking(|| {
-        let bytes = read_dirty(&point);
+        let bytes = beside_a_guest(|| read_dirty(&point));
         (point, bytes)
     })
     .await

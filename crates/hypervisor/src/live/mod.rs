@@ -47,12 +47,14 @@
 
 mod error;
 mod freeze;
+mod manners;
 mod names;
 mod plan;
 mod qemu;
 
 pub use error::LiveError;
 pub use freeze::{FROZEN_MAX, Freeze, FreezeRequest, thaw_guard_main};
+pub use manners::beside_a_guest;
 pub use names::{BitmapName, Label, PREFIX, ProcessId};
 pub use plan::{Base, Resync};
 pub use qemu::LiveMachine;
