@@ -38,7 +38,7 @@ declare -A needs_label=(
     [kernel]='Linux kernel for the guests'
     [modules]="modules of the guests' kernel, for the tests"
     [browser]='Chromium, for the tests of the report'
-    [images]='tools that make disks and stop captures, for the tests (of qemu-utils, fdisk, gdisk, e2fsprogs, strace)'
+    [images]='tools that make disks and stop captures, for the tests (of qemu-utils, fdisk, gdisk, e2fsprogs, xfsprogs, dosfstools, mtools, strace)'
     [busybox]='busybox, static, for the tests of programs'
     [npm]='npm, which fetches axe-core for the tests of the report'
 )
@@ -182,6 +182,9 @@ choose_image_packages() {
     has_programs sgdisk || packages+=(gdisk)
     has_programs mke2fs debugfs dumpe2fs || packages+=(e2fsprogs)
     has_programs strace || packages+=(strace)
+    has_programs mkfs.xfs xfs_db || packages+=(xfsprogs)
+    has_programs mkfs.fat fsck.fat || packages+=(dosfstools)
+    has_programs mcopy mdel || packages+=(mtools)
 }
 
 rust_is_web() {

@@ -5,11 +5,14 @@
 //! |---|---|
 //! | [`read_at`] | [`ReadAt`]: bytes by their place, which everything here reads from and most is |
 //! | [`ext`] | ext2, ext3 and ext4: files, their data and attributes, what each block is |
+//! | [`fat`] | FAT with entries of 12, 16 and 32 bits |
 //! | [`format`](mod@format) | [`Format`]: which format an image has, without asking the guest |
 //! | [`qcow2`] | qcow2 images: the disk, its snapshots, its bitmaps, its map |
 //! | [`lvm`] | linear volumes of LVM2, over several disks |
 //! | [`partition`] | partition tables: MBR and GPT |
+//! | [`system`] | [`FileSystem`](system::FileSystem): the shape that file systems besides ext share |
 //! | [`volume`] | what lies on disks: partitions, volumes of LVM2, and what each of them holds |
+//! | [`xfs`] | XFS: files, what each block is, the log |
 //!
 //! Everything that is read here was written by others: no parser panics, follows a name, or takes
 //! time or memory by what an image claims; each limit is a constant with its reason. A raw image
@@ -56,12 +59,15 @@ mod aligned;
 mod bytes;
 mod cache;
 pub mod ext;
+pub mod fat;
 pub mod format;
 pub mod lvm;
 pub mod partition;
 pub mod qcow2;
 pub mod read_at;
+pub mod system;
 pub mod volume;
+pub mod xfs;
 
 pub use aligned::{ALIGNMENT, AlignedBuffer};
 pub use bytes::Short;

@@ -82,15 +82,17 @@ fn tell_volumes(talk: &Talk, disk: &DiskFiles) -> Result<(), WorkError> {
                 let damage = files.tree.damage();
                 let first = damage.iter().take(DAMAGES_TOLD).map(|one| chain_of(one));
                 let first: Vec<String> = first.collect();
-                (!first.is_empty()).then(|| {
+                let mut said = files.system.notes();
+                if !first.is_empty() {
                     let more = damage.len().saturating_sub(first.len());
                     let more = if more > 0 {
                         format!("; and {more} more")
                     } else {
                         String::new()
                     };
-                    format!("damaged: {}{more}", first.join("; "))
-                })
+                    said.push(format!("damaged: {}{more}", first.join("; ")));
+                }
+                (!said.is_empty()).then(|| said.join("; "))
             }
         };
         talk.item(&Told::Volume(ToldVolume {

@@ -17,6 +17,8 @@ use std::sync::Arc;
 pub mod ext;
 pub mod qcow2;
 pub mod small;
+pub mod sparse;
+pub mod tree;
 
 /// Tools for disks are where a user who is not root does not look.
 pub const TOOLS_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";

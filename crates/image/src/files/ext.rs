@@ -82,7 +82,7 @@ fn kept<T: Default>(read: Result<T, ExtError>, damage: &mut Option<ExtError>) ->
 }
 
 /// What stands for attributes: BLAKE3 over each name and value with their lengths, sorted.
-fn digest(mut attributes: Vec<Attribute>) -> Option<AttributesDigest> {
+pub(super) fn digest(mut attributes: Vec<Attribute>) -> Option<AttributesDigest> {
     if attributes.is_empty() {
         return None;
     }
@@ -194,23 +194,29 @@ impl Owners for Layout<'_> {
     fn at(&self, block: u64) -> Owner {
         let owner = Layout::at(self, block);
         Owner {
-            class: match owner.class {
-                Class::Boot => BlockClass::Boot,
-                Class::Superblock => BlockClass::Superblock,
-                Class::Descriptors => BlockClass::Descriptors,
-                Class::BlockBitmap | Class::InodeBitmap => BlockClass::Bitmap,
-                Class::InodeTable => BlockClass::InodeTable,
-                Class::Journal => BlockClass::Journal,
-                Class::Directory => BlockClass::Directory,
-                Class::File => BlockClass::File,
-                Class::Symlink => BlockClass::Symlink,
-                Class::Map => BlockClass::Map,
-                Class::Attributes => BlockClass::Attributes,
-                Class::Free => BlockClass::Free,
-                Class::Unowned => BlockClass::Unowned,
-                Class::Outside => BlockClass::Outside,
-            },
+            class: owner.class.into(),
             object: owner.inode.map(|inode| ObjectId(inode.into())),
+        }
+    }
+}
+
+impl From<Class> for BlockClass {
+    fn from(class: Class) -> Self {
+        match class {
+            Class::Boot => Self::Boot,
+            Class::Superblock => Self::Superblock,
+            Class::Descriptors => Self::Descriptors,
+            Class::BlockBitmap | Class::InodeBitmap => Self::Bitmap,
+            Class::InodeTable => Self::InodeTable,
+            Class::Journal => Self::Journal,
+            Class::Directory => Self::Directory,
+            Class::File => Self::File,
+            Class::Symlink => Self::Symlink,
+            Class::Map => Self::Map,
+            Class::Attributes => Self::Attributes,
+            Class::Free => Self::Free,
+            Class::Unowned => Self::Unowned,
+            Class::Outside => Self::Outside,
         }
     }
 }

@@ -13,6 +13,7 @@
 //! | `object` | [`Object`]: a file, directory or link without its names |
 //! | `system` | [`FileSystem`]: what a reader of a file system brings; a trait |
 //! | `ext` | ext2, ext3 and ext4 as one |
+//! | `other` | every other file system that is read, as one |
 //! | `tree` | [`Tree`]: all objects and names as data |
 //! | `content` | [`Content`]: a file's bytes, as a source |
 //! | `ranges` | [`Ranges`]: parts of a disk, such as those that may differ |
@@ -37,6 +38,7 @@ mod event;
 mod ext;
 mod keeping;
 mod object;
+mod other;
 mod owners;
 mod ranges;
 mod system;
@@ -46,9 +48,11 @@ mod volumes;
 pub use content::Content;
 pub use diff::{Diff, diff};
 pub use differences::{Differences, differing};
+pub use disk::system::Packed;
 pub use event::{Change, Field, FileEvent, MAX_RANGES_TOLD};
 pub use ext::ExtFiles;
 pub use object::{AttributesDigest, Object, ObjectId};
+pub use other::OtherFiles;
 pub use owners::{BlockClass, Owned, attribute};
 pub use ranges::Ranges;
 pub use system::{FileSystem, FilesError, Found, Owner, Owners};

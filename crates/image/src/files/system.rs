@@ -4,10 +4,13 @@
 use crate::files::{BlockClass, Extent, Object, ObjectId};
 use disk::ReadError;
 use disk::ext::ExtError;
+use disk::system::SystemError;
 use disk::volume::VolumeKind;
 use std::fmt;
 use std::ops::{ControlFlow, Range};
 use thiserror::Error;
+
+use disk::system::Packed;
 
 /// Why files, or some of them, cannot be told of.
 #[derive(Debug, Error)]
@@ -15,6 +18,9 @@ pub enum FilesError {
     /// An ext file system is damaged, or not known.
     #[error(transparent)]
     Ext(#[from] ExtError),
+    /// Another file system is damaged, or not known.
+    #[error(transparent)]
+    System(#[from] SystemError),
     /// What lies below cannot be read.
     #[error("cannot read the content of a file")]
     Read(#[from] ReadError),
@@ -95,6 +101,11 @@ pub trait FileSystem: fmt::Debug + Send + Sync {
     /// The number of the first directory.
     fn root(&self) -> ObjectId;
 
+    /// What of it is not shown, for people.
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Gives `take` every object in use, in ascending order of numbers, until it breaks off. What
     /// cannot be read is given as an error, and does not end it.
     ///
@@ -140,6 +151,12 @@ pub trait FileSystem: fmt::Debug + Send + Sync {
 
     /// Blocks whose newest content does not lie in their place: it may change though they do not.
     fn displaced(&self) -> Vec<u64>;
+
+    /// Data that are stored compressed, of all objects that were told of so far: where they are read
+    /// differs from where they lie, and changes with it.
+    fn packed(&self) -> Vec<Packed> {
+        Vec::new()
+    }
 
     /// What each block is.
     ///

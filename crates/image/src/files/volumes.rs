@@ -4,7 +4,7 @@ use crate::files::diff::{Diff, diff};
 use crate::files::differences::{Differences, differing};
 use crate::files::keeping::Keeping;
 use crate::files::system::{FileSystem, FilesError};
-use crate::files::{ExtFiles, Files, Ranges};
+use crate::files::{ExtFiles, Files, OtherFiles, Ranges};
 use disk::partition::PartitionError;
 use disk::volume::{Place, Volume, VolumeKind, Volumes, volumes};
 use disk::{ReadAt as _, ReadError, Source};
@@ -100,7 +100,10 @@ fn system(volume: &Volume) -> Result<Arc<dyn FileSystem>, FilesError> {
     }
     match volume.kind {
         VolumeKind::Ext => Ok(Arc::new(ExtFiles::open(source)?)),
-        kind => Err(FilesError::NotRead(kind)),
+        kind => match disk::system::open(kind, source) {
+            Some(system) => Ok(Arc::new(OtherFiles::new(system?))),
+            None => Err(FilesError::NotRead(kind)),
+        },
     }
 }
 

@@ -78,6 +78,9 @@ fn with_displaced(before: &Files, after: &Files, dirty: &Differences) -> Differe
             let start = block.saturating_mul(bytes);
             start..start.saturating_add(bytes)
         }));
+        let packed = files.system.packed().into_iter();
+        let differing = packed.filter(|one| dirty.blocks.meets(one.stored.clone()));
+        ranges.extend(differing.map(|one| one.read));
     }
     dirty.with_unknown(ranges)
 }
