@@ -7,8 +7,8 @@
 #                          └────► install packages ──► unpack kernel ──► look again
 #
 # Invariants: nothing that is installed is removed or upgraded, QEMU's own
-# packages aside; nothing is written under /etc/apt; the guest's kernel and the
-# tests' busybox are unpacked, never installed (a busybox that is not static
+# packages aside; nothing is written under /etc/apt; the guests' kernel and
+# busybox are unpacked, never installed (a busybox that is not static
 # could not stay beside it); with nothing missing, nothing is fetched.
 # Deliberately absent: installing on anything but Debian, and sudo.
 #
@@ -36,10 +36,11 @@ declare -A needs_label=(
     [linter]='clippy'
     [qemu]="QEMU $qemu_major_min or newer (qemu-system-x86_64)"
     [kernel]='Linux kernel for the guests'
-    [modules]="modules of the guests' kernel, for the tests"
+    [modules]="modules of the guests' kernel"
+    [mke2fs]='mke2fs, which makes file systems'
     [browser]='Chromium, for the tests of the report'
     [images]='tools that make disks and stop captures, for the tests (of qemu-utils, fdisk, gdisk, e2fsprogs, xfsprogs, dosfstools, mtools, strace)'
-    [busybox]='busybox, static, for the tests of programs'
+    [busybox]='busybox, static, for a Linux guest'
     [npm]='npm, which fetches axe-core for the tests of the report'
 )
 
@@ -96,12 +97,13 @@ look_around() {
     fi
     has_qemu || missing+=(qemu)
     has_kernel || missing+=(kernel)
+    has_modules || missing+=(modules)
+    has_busybox || missing+=(busybox)
+    has_programs mke2fs || missing+=(mke2fs)
     if [[ $1 == lint ]]; then
         has_browser || missing+=(browser)
         has_npm || missing+=(npm)
         has_image_tools || missing+=(images)
-        has_busybox || missing+=(busybox)
-        has_modules || missing+=(modules)
     fi
 }
 
@@ -123,7 +125,7 @@ require_supported_machine() {
     fi
     if [[ -n ${VARDOGER_KERNEL:-} ]] && is_missing modules; then
         fail "no modules (virtio_blk.ko, xfs.ko, …) in $(modules_directory)" \
-            "the tests need those of the kernel that VARDOGER_KERNEL names; put them there, or unset it"
+            "guests need those of the kernel that VARDOGER_KERNEL names; put them there, or unset it"
     fi
     [[ $(uname -m) == x86_64 ]] || fail "this machine is $(uname -m); only x86_64 is supported"
     distribution=$(os_release ID)
@@ -168,6 +170,7 @@ choose_packages() {
             formatter) packages+=("$formatter") ;;
             linter) packages+=("$linter") ;;
             qemu) packages+=(qemu-system-x86) ;;
+            mke2fs) packages+=(e2fsprogs) ;;
             browser) packages+=(chromium fonts-dejavu-core) ;;
             npm) packages+=(npm) ;;
             images) choose_image_packages ;;
@@ -180,7 +183,7 @@ choose_image_packages() {
     has_programs qemu-img qemu-io || packages+=(qemu-utils)
     has_programs sfdisk || packages+=(fdisk)
     has_programs sgdisk || packages+=(gdisk)
-    has_programs mke2fs debugfs dumpe2fs || packages+=(e2fsprogs)
+    ! has_programs mke2fs || has_programs debugfs dumpe2fs || packages+=(e2fsprogs)
     has_programs strace || packages+=(strace)
     has_programs mkfs.xfs xfs_db || packages+=(xfsprogs)
     has_programs mkfs.fat fsck.fat || packages+=(dosfstools)

@@ -11,6 +11,7 @@ mod gen_image;
 mod guest;
 mod layers;
 mod measure;
+mod office;
 mod product;
 mod schema;
 
@@ -39,6 +40,9 @@ enum Command {
     Schema,
     /// Make disks with a known history: ordinary work, then an attack
     GenImage(gen_image::GenImage),
+    /// A Linux machine that works on the files of a disk, for the demo
+    #[command(hide = true)]
+    Office(office::Office),
     /// Measure a promise of the product, and say whether it is met
     Bench {
         /// Which
@@ -61,6 +65,7 @@ fn main() -> ExitCode {
         Command::Schema => schema::run(),
         Command::GenImage(what) => gen_image::run(&what),
         Command::Measure(what) => measure::run(&what),
+        Command::Office(what) => office::run(&what),
         Command::Bench { name } => bench::run(name),
         Command::Campaign(campaign) => campaign::run(&campaign),
     };

@@ -23,7 +23,9 @@ pub(crate) fn bytes(size: u64) -> String {
         unit += 1;
     }
     let name = UNITS.get(unit).copied().unwrap_or_default();
-    if unit == 0 {
+    if size == 1 {
+        "1 byte".to_owned()
+    } else if unit == 0 {
         format!("{size} {name}")
     } else {
         format!("{value:.1} {name}")
