@@ -7,6 +7,7 @@
 mod bench;
 mod campaign;
 mod ci;
+mod fuzz;
 mod gen_image;
 mod guest;
 mod layers;
@@ -52,6 +53,8 @@ enum Command {
     /// One measurement by itself, in a process of its own: what benches start
     #[command(hide = true)]
     Measure(measure::Measure),
+    /// Give each parser of our own new inputs, chosen by the coverage that they bring
+    Fuzz(fuzz::Fuzz),
     /// Put the product through many trials, which can be stopped and resumed
     #[command(subcommand)]
     Campaign(campaign::Campaign),
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
         Command::Measure(what) => measure::run(&what),
         Command::Office(what) => office::run(&what),
         Command::Bench { name } => bench::run(name),
+        Command::Fuzz(what) => fuzz::run(&what),
         Command::Campaign(campaign) => campaign::run(&campaign),
     };
     match done {

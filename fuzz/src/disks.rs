@@ -1,0 +1,144 @@
+//! Readers of disks: images, partition tables, volumes, file systems.
+
+use crate::Sparse;
+use disk::ext::{Ext, FileKind, Inode};
+use disk::lvm::physical_volume;
+use disk::partition::{Sector, partitions};
+use disk::qcow2::{Header, Parts, Qcow2};
+use disk::volume::volumes;
+use disk::{ReadAt, Source};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// How much is looked at of what claims to be large: a fuzzer wants many inputs.
+const ITEMS: usize = 200;
+const READ_BYTES: u64 = 16 << 10;
+
+/// The start, and the end, of a source.
+fn ends(source: &dyn ReadAt) {
+    let bytes = source.size_bytes().min(READ_BYTES);
+    let mut buffer = vec![0; bytes as usize];
+    let _data_or_error = source.read_exact_at(0, &mut buffer);
+    let _data_or_error = source.read_exact_at(source.size_bytes() - bytes, &mut buffer);
+}
+
+pub(crate) fn qcow2(bytes: &[u8]) {
+    let file: Source = Arc::new(Sparse::unpack(bytes));
+    let Ok(header) = Header::read(&*file) else {
+        return;
+    };
+    let parts = Parts {
+        backing: Some(Arc::new(vec![3; 40_960])),
+        data_file: Some(Arc::clone(&file)),
+    };
+    let Ok(image) = Qcow2::open(file, header, parts) else {
+        return;
+    };
+    map(&image);
+    for snapshot in image.snapshots().into_iter().flatten().take(3) {
+        if let Ok(image) = image.at_snapshot(&snapshot) {
+            map(&image);
+        }
+    }
+    for bitmap in image.bitmaps().into_iter().flatten().take(3) {
+        let Ok(ranges) = image.dirty_ranges(&bitmap) else {
+            continue;
+        };
+        let mut before = 0;
+        for range in ranges.take(ITEMS).map_while(Result::ok) {
+            assert!(range.start >= before && range.end > range.start);
+            assert!(range.end <= image.size_bytes());
+            before = range.end + 1;
+        }
+    }
+}
+
+fn map(image: &Qcow2) {
+    let mut at = 0;
+    let mut buffer = vec![0; 4096];
+    for extent in image.map(0..u64::MAX).take(ITEMS).map_while(Result::ok) {
+        assert_eq!(extent.offset, at);
+        assert!(extent.bytes > 0);
+        at += extent.bytes;
+        assert!(at <= image.size_bytes());
+        let bytes = extent.bytes.min(4096) as usize;
+        let _data_or_error = image.read_exact_at(extent.offset, &mut buffer[..bytes]);
+        assert!(
+            image
+                .stretch_at(extent.offset)
+                .map_or(1, |stretch| stretch.bytes)
+                > 0
+        );
+    }
+}
+
+pub(crate) fn partition(bytes: &[u8]) {
+    let disk: Source = Arc::new(Sparse::unpack(bytes));
+    for sector in [Sector::Bytes512, Sector::Bytes4096] {
+        let Ok(table) = partitions(&*disk, sector) else {
+            continue;
+        };
+        for partition in table.partitions.iter().take(ITEMS) {
+            if let Ok(window) = partition.open(&disk) {
+                assert!(window.size_bytes() <= disk.size_bytes());
+                ends(&window);
+            }
+        }
+    }
+}
+
+pub(crate) fn lvm(bytes: &[u8]) {
+    let disk: Source = Arc::new(Sparse::unpack(bytes));
+    let Ok(physical) = physical_volume(&*disk) else {
+        return;
+    };
+    let disks = BTreeMap::from([(physical.id.clone(), disk)]);
+    let groups = physical.group.iter();
+    for volume in groups.flat_map(|group| &group.volumes).take(ITEMS) {
+        if let Ok(volume) = volume.open(&disks) {
+            ends(&volume);
+        }
+    }
+}
+
+pub(crate) fn volume(bytes: &[u8]) {
+    let disk: Source = Arc::new(Sparse::unpack(bytes));
+    let found = volumes(&[Arc::clone(&disk)]);
+    for volume in found.volumes.iter().take(ITEMS) {
+        assert!(!volume.kind.name().is_empty());
+        assert!(found.named(&volume.name).is_some());
+    }
+}
+
+pub(crate) fn ext(bytes: &[u8]) {
+    let Ok(ext) = Ext::open(Arc::new(Sparse::unpack(bytes))) else {
+        return;
+    };
+    for entry in ext.walk().take(ITEMS).filter_map(Result::ok) {
+        assert!(entry.path.starts_with(b"/") && entry.path.len() <= 4096);
+        file(&ext, &entry.inode);
+    }
+    if let Ok(layout) = ext.layout() {
+        for block in 0..1000 {
+            let owner = layout.at(block);
+            assert!(owner.logical.is_none() || owner.inode.is_some());
+        }
+    }
+}
+
+fn file(ext: &Ext, inode: &Inode) {
+    let _told_or_error = ext.attributes(inode);
+    if inode.kind() == FileKind::Symlink {
+        let _told_or_error = ext.link_target(inode);
+    }
+    if let Ok(file) = ext.open_file(inode) {
+        ends(&file);
+    }
+    if let Ok(map) = ext.map(inode) {
+        let mut before = 0;
+        for extent in map.extents {
+            assert!(extent.logical >= before && extent.blocks > 0);
+            before = extent.end();
+        }
+    }
+}

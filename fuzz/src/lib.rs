@@ -1,0 +1,58 @@
+//! What is read of untrusted bytes, parser by parser: each reads all that it can of some bytes, and
+//! must neither panic, nor hang, nor grow, nor contradict itself.
+//!
+//! ```text
+//! seeds/PARSER/*  ──► tests/seeds.rs     every run of the tests
+//!                └──► driver (libFuzzer) `cargo xtask fuzz`: new inputs, by the coverage they bring
+//! ```
+//!
+//! What fuzzing finds is mended, and its input becomes a seed. A new parser is a row of [`PARSERS`],
+//! and at least one seed.
+
+mod disks;
+mod histories;
+mod sparse;
+mod talk;
+
+pub use sparse::{HEADER_BYTES, RECORD_BYTES, Sparse};
+
+/// A parser, and how it is tried.
+#[derive(Debug)]
+pub struct Parser {
+    /// Its name, and that of its directory of seeds.
+    pub name: &'static str,
+    /// Reads all that can be read of some bytes. A typed error is as good as success.
+    pub read: fn(&[u8]),
+    /// Whether the bytes stand for a disk: see [`Sparse`].
+    pub is_image: bool,
+}
+
+/// All parsers of our own that read what others wrote.
+pub const PARSERS: &[Parser] = &[
+    image("qcow2", disks::qcow2),
+    image("partition", disks::partition),
+    image("lvm", disks::lvm),
+    image("volume", disks::volume),
+    image("ext", disks::ext),
+    bytes("changeset", histories::changeset),
+    bytes("pack", histories::pack),
+    bytes("seal", histories::seal),
+    bytes("nbd", talk::nbd),
+    bytes("wire", talk::wire),
+];
+
+const fn image(name: &'static str, read: fn(&[u8])) -> Parser {
+    Parser {
+        name,
+        read,
+        is_image: true,
+    }
+}
+
+const fn bytes(name: &'static str, read: fn(&[u8])) -> Parser {
+    Parser {
+        name,
+        read,
+        is_image: false,
+    }
+}
