@@ -260,7 +260,7 @@ fn run_of(number: u64) -> Run {
     Run {
         start: number * 10,
         blocks: 1 + number % 7,
-        content: if number % 3 == 0 {
+        content: if number.is_multiple_of(3) {
             Content::Zero
         } else {
             units

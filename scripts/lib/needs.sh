@@ -120,6 +120,11 @@ has_busybox() {
     "$repository/scripts/lib/busybox" >/dev/null 2>&1
 }
 
+# The agent of QEMU's that the tests start in a guest of theirs.
+has_agent() {
+    "$repository/scripts/lib/agent" >/dev/null 2>&1
+}
+
 # os_release KEY: a value out of /etc/os-release; empty if there is none.
 os_release() {
     sed -n "s/^$1=\"\?\([^\"]*\)\"\?\$/\1/p" /etc/os-release 2>/dev/null || true

@@ -7,9 +7,9 @@
 #                          └────► install packages ──► unpack kernel ──► look again
 #
 # Invariants: nothing that is installed is removed or upgraded, QEMU's own
-# packages aside; nothing is written under /etc/apt; the guests' kernel and
-# busybox are unpacked, never installed (a busybox that is not static
-# could not stay beside it); with nothing missing, nothing is fetched.
+# packages aside; nothing is written under /etc/apt; the guests' kernel, busybox
+# and agent are unpacked, never installed (a busybox that is not static could not
+# stay beside it); with nothing missing, nothing is fetched.
 # Deliberately absent: installing on anything but Debian, and sudo.
 #
 # The script that sources this sets $repository and calls
@@ -41,6 +41,7 @@ declare -A needs_label=(
     [browser]='Chromium, for the tests of the report'
     [images]='tools that make disks and stop captures, for the tests (of qemu-utils, fdisk, gdisk, e2fsprogs, xfsprogs, dosfstools, mtools, strace)'
     [busybox]='busybox, static, for a Linux guest'
+    [agent]="QEMU's guest agent, for the tests of running guests"
     [npm]='npm, which fetches axe-core for the tests of the report'
 )
 
@@ -104,6 +105,7 @@ look_around() {
         has_browser || missing+=(browser)
         has_npm || missing+=(npm)
         has_image_tools || missing+=(images)
+        has_agent || missing+=(agent)
     fi
 }
 
@@ -247,6 +249,10 @@ show_remedy() {
         say '  busybox needs no root: this script fetches busybox-static' \
             "  and unpacks it to $("$repository/scripts/lib/busybox" --where)"
     fi
+    if is_missing agent; then
+        say '  nor does the agent: this script fetches qemu-guest-agent' \
+            "  and unpacks it to $("$repository/scripts/lib/agent" --where)"
+    fi
     if ((${#packages[@]} > 0)); then
         say '  as root, this script does all of that itself and leaves /etc/apt as it is'
     fi
@@ -280,13 +286,15 @@ install_missing() {
     require_new_enough
     ((${#packages[@]} == 0)) || plan_packages
     ! needs_kernel_package || plan_kernel
-    ! is_missing busybox || plan_busybox
+    ! is_missing busybox || plan_unpacking busybox-static busybox
+    ! is_missing agent || plan_unpacking qemu-guest-agent agent
     if [[ $1 == ask ]] && on_terminal; then
         agreed 'Go on?' || fail 'stopped before anything was changed'
     fi
     ((${#packages[@]} == 0)) || install_packages
     ! needs_kernel_package || unpack_kernel
-    ! is_missing busybox || unpack_busybox
+    ! is_missing busybox || unpack_program busybox-static busybox busybox
+    ! is_missing agent || unpack_program qemu-guest-agent qemu-ga agent
 }
 
 # require_new_enough: ends if the archive's QEMU or Rust is too old as well.
@@ -347,12 +355,14 @@ plan_kernel() {
         "  and $(modules_directory)"
 }
 
-plan_busybox() {
+# plan_unpacking PACKAGE FINDER: names a package of which one program is taken,
+# and where scripts/lib/FINDER looks for it.
+plan_unpacking() {
     local version
-    version=$(apt_candidate busybox-static)
-    [[ -n $version ]] || fail_apt 'apt has no package busybox-static'
+    version=$(apt_candidate "$1")
+    [[ -n $version ]] || fail_apt "apt has no package $1"
     heading 'To be unpacked, not installed'
-    say "  busybox-static $version" "  to $("$repository/scripts/lib/busybox" --where)"
+    say "  $1 $version" "  to $("$repository/scripts/lib/$2" --where)"
 }
 
 install_packages() {
@@ -407,17 +417,17 @@ unpack_modules() {
     mv "$flat" "$1"
 }
 
-# unpack_busybox: the same for the tests' busybox; the program comes last, whole.
-unpack_busybox() {
-    local program unpacked="$apt_view/download/busybox"
-    program=$("$repository/scripts/lib/busybox" --where)
+# unpack_program PACKAGE PROGRAM FINDER: the same for one program that tests
+# run; it comes last, whole.
+unpack_program() {
+    local program unpacked="$apt_view/download/$1"
+    program=$("$repository/scripts/lib/$3" --where)
     mkdir -p "$(dirname "$program")" "$unpacked"
-    say 'fetching busybox-static …'
-    (cd "$apt_view/download" && apt_get -qq download busybox-static) \
-        || fail 'cannot fetch busybox-static'
-    dpkg-deb --extract "$apt_view"/download/busybox-static_*.deb "$unpacked" \
-        || fail "cannot unpack busybox-static into $unpacked"
-    cp "$(find "$unpacked" -path '*bin/busybox' -type f)" "$program.new"
+    say "fetching $1 …"
+    (cd "$apt_view/download" && apt_get -qq download "$1") || fail "cannot fetch $1"
+    dpkg-deb --extract "$apt_view"/download/"$1"_*.deb "$unpacked" \
+        || fail "cannot unpack $1 into $unpacked"
+    cp "$(find "$unpacked" -path "*bin/$2" -type f)" "$program.new"
     mv "$program.new" "$program"
 }
 

@@ -14,6 +14,7 @@ mod draw;
 mod image_kill;
 mod kill;
 mod leftovers;
+mod live;
 mod other;
 mod record;
 mod seen;
@@ -35,6 +36,8 @@ pub(crate) enum Campaign {
     Kill(Options),
     /// Kill captures of disks at random moments and at every call that writes: nothing may be lost
     ImageKill(Options),
+    /// Capture a Linux guest that writes: every capture must be its disk at one moment
+    Live(Options),
 }
 
 /// How much, and from where on.
@@ -56,6 +59,7 @@ pub(crate) fn run(campaign: &Campaign) -> anyhow::Result<()> {
     match campaign {
         Campaign::Kill(options) => carry_out("kill", options, kill::trials),
         Campaign::ImageKill(options) => image_kill::run(options),
+        Campaign::Live(options) => live::run(options),
     }
 }
 
