@@ -21,6 +21,8 @@
 //! | [`history`] | the chain, and versions of the disk out of it |
 //! | [`seal`] | who vouches for a changeset, and whether a history is what it was |
 //! | [`check`] | whether all that a history names is there and is what it was |
+//! | [`packages`] | what the package databases on a disk say of changes |
+//! | [`records`] | what happened to files, kept so that it is answered at once |
 //! | [`forget`] | the oldest changesets into one base; what nobody needs is removed |
 //!
 //! Invariants: packs and changesets never change once they are put; a changeset is put after all
@@ -50,6 +52,8 @@ pub mod forget;
 pub mod history;
 mod map;
 pub mod pack;
+pub mod packages;
+pub mod records;
 pub mod seal;
 mod version;
 pub mod writer;

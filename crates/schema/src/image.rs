@@ -197,6 +197,28 @@ pub struct FileEventDocument {
     pub before: Option<FileDocument>,
     /// It as it is; `null` where it is gone.
     pub after: Option<FileDocument>,
+    /// What a package database on the disk says of it; `null` where it says nothing.
+    pub explanation: Option<ExplanationDocument>,
+}
+
+/// What a package database on a disk says of a change. Whoever could write to the disk could write
+/// to that database too.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct ExplanationDocument {
+    /// `verified`: a package lists the file, and its content has the digest of the package
+    /// database. `listed`: there is no digest to hold against it. `maintained`: no package lists
+    /// it, but work on packages leaves it. No explanations are `contradicted`, content that is not
+    /// what the database says, and `configured`, a configuration file that was edited.
+    #[schemars(extend("examples" = [
+        "verified", "listed", "maintained", "contradicted", "configured"
+    ]))]
+    pub standing: String,
+    /// The package, or the tool whose work left the file.
+    pub package: String,
+    /// The package's version before.
+    pub before: Option<String>,
+    /// The package's version now.
+    pub after: Option<String>,
 }
 
 /// What happened between two times of a disk, or between two disks.

@@ -16,6 +16,7 @@
 //! `model`, so that either can change without the other.
 
 mod campaign;
+mod change;
 mod computation;
 mod diff;
 mod difference;
@@ -30,6 +31,7 @@ mod run;
 pub use crate::campaign::{
     CampaignDocument, CampaignListDocument, FaultOutcomesDocument, TrialDocument,
 };
+pub use crate::change::{ChangeDocument, ChangeListDocument, FileStateDocument};
 pub use crate::computation::{ComputationDocument, ComputationListDocument, GoldenDocument};
 pub use crate::diff::{DiffDocument, ExportDocument, ExportedDocument, StateDocument};
 pub use crate::difference::DifferenceDocument;
@@ -37,9 +39,10 @@ pub use crate::document::{Document, Payload};
 pub use crate::finding::{FindingDocument, FindingListDocument, HintDocument};
 pub use crate::format::hexadecimal;
 pub use crate::image::{
-    ByteRangeDocument, ChangesetDocument, FileDocument, FileEventDocument, FileListDocument,
-    ImageAnchorDocument, ImageCheckDocument, ImageDamageDocument, ImageDiffDocument, ImageDocument,
-    ImageForgetDocument, ImageListDocument, ImageLogDocument, VolumeDocument,
+    ByteRangeDocument, ChangesetDocument, ExplanationDocument, FileDocument, FileEventDocument,
+    FileListDocument, ImageAnchorDocument, ImageCheckDocument, ImageDamageDocument,
+    ImageDiffDocument, ImageDocument, ImageForgetDocument, ImageListDocument, ImageLogDocument,
+    VolumeDocument,
 };
 pub use crate::plain::{CheckDocument, DoctorDocument, ErrorDocument, VersionDocument};
 pub use crate::publish::{PublishedSchema, schemas};

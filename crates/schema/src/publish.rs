@@ -1,12 +1,12 @@
 //! The JSON Schema of every document, generated from its type.
 
 use crate::{
-    CampaignDocument, CampaignListDocument, ChangesetDocument, ComputationDocument,
-    ComputationListDocument, DiffDocument, DoctorDocument, Document, ErrorDocument, ExportDocument,
-    FileDocument, FileEventDocument, FileListDocument, FindingDocument, FindingListDocument,
-    GoldenDocument, ImageAnchorDocument, ImageCheckDocument, ImageDiffDocument, ImageDocument,
-    ImageForgetDocument, ImageListDocument, ImageLogDocument, Payload, RunDocument,
-    RunListDocument, VersionDocument,
+    CampaignDocument, CampaignListDocument, ChangeDocument, ChangeListDocument, ChangesetDocument,
+    ComputationDocument, ComputationListDocument, DiffDocument, DoctorDocument, Document,
+    ErrorDocument, ExportDocument, FileDocument, FileEventDocument, FileListDocument,
+    FindingDocument, FindingListDocument, GoldenDocument, ImageAnchorDocument, ImageCheckDocument,
+    ImageDiffDocument, ImageDocument, ImageForgetDocument, ImageListDocument, ImageLogDocument,
+    Payload, RunDocument, RunListDocument, VersionDocument,
 };
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
@@ -56,6 +56,8 @@ pub fn schemas() -> Vec<PublishedSchema> {
     let mut all = vec![
         PublishedSchema::of::<CampaignDocument>(),
         PublishedSchema::of::<CampaignListDocument>(),
+        PublishedSchema::of::<ChangeDocument>(),
+        PublishedSchema::of::<ChangeListDocument>(),
         PublishedSchema::of::<ChangesetDocument>(),
         PublishedSchema::of::<FileDocument>(),
         PublishedSchema::of::<FileListDocument>(),

@@ -4,7 +4,7 @@
 
 mod image;
 
-pub(crate) use image::{ForgetArgs, ImageAddArgs, ImageVerb, ReadingArgs};
+pub(crate) use image::{ChangesArgs, ForgetArgs, ImageAddArgs, ImageVerb, ReadingArgs};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use control::saved::Which;

@@ -112,7 +112,7 @@ fn list<'v>(data: &'v Value, key: &str) -> &'v Vec<Value> {
     data[key].as_array().unwrap()
 }
 
-/// Events as path and change, and of what was renamed its path before.
+/// Events or changes as path and change, and of what was renamed its path before.
 fn events(data: &Value) -> BTreeMap<String, String> {
     let each = list(data, "events").iter().map(|event| {
         let path = event["path"].as_str().unwrap().to_owned();
@@ -231,6 +231,88 @@ fn walk(directory: &Path, into: &mut Vec<PathBuf>) {
         }
     }
     below(directory, directory, into);
+}
+
+#[test]
+fn changes_are_told_capture_by_capture() {
+    let world = World::cold();
+    let disk = Disk::new(&world);
+    let first = world.data(&format!("image add {}", disk.image()));
+    let mut captured = vec![first["taken"].as_str().unwrap().to_owned()];
+    let steps = [
+        "rm /home/ann/59",
+        "set_inode_field /etc/passwd uid 7",
+        "mkdir /home/ann/deep/new",
+        "rm /home/ann/70000",
+    ];
+    for step in steps {
+        disk.change(&[step.to_owned()]);
+        let taken = world.data("image capture web1");
+        captured.push(taken["taken"].as_str().unwrap().to_owned());
+    }
+    // Each step, by the capture that has it; directories have new times besides.
+    let told = |flags: &str| -> Vec<(u64, String, String)> {
+        let data = world.data(&format!("image diff web1 {flags}"));
+        let each = list(&data, "changes").iter().map(|one| {
+            let text = |key: &str| one[key].as_str().unwrap().to_owned();
+            assert_eq!(
+                one["until"],
+                captured[one["sequence"].as_u64().unwrap() as usize]
+            );
+            (
+                one["sequence"].as_u64().unwrap(),
+                text("change"),
+                text("path"),
+            )
+        });
+        each.filter(|(_, change, path)| change != "metadata" || path == "/etc/passwd")
+            .collect()
+    };
+    let at =
+        |sequence: u64, change: &str, path: &str| (sequence, change.to_owned(), path.to_owned());
+    let all = [
+        at(2, "metadata", "/etc/passwd"),
+        at(1, "deleted", "/home/ann/59"),
+        at(4, "deleted", "/home/ann/70000"),
+        at(3, "created", "/home/ann/deep/new"),
+    ];
+    let since = |place: usize| format!("--since {}", captured[place]);
+    assert_eq!(told(&since(0)), all);
+    assert_eq!(told(&since(2)), all[2..]);
+    assert_eq!(
+        told(&format!("{} --path /home/ann/deep", since(0))),
+        all[3..]
+    );
+    assert_eq!(
+        told(&format!("{} --until {}", since(0), captured[1])),
+        all[1..2]
+    );
+    // A line for each, and a list for people.
+    let lines = world.run(&format!("image diff web1 -o ndjson {}", since(0)));
+    let lines = lines.expect(0).stdout;
+    assert!(
+        lines.lines().count() >= 4 && lines.contains("vardoger/change/1"),
+        "{lines}"
+    );
+    let shown = world
+        .run(&format!("image diff web1 {}", since(0)))
+        .expect(0)
+        .stdout;
+    assert!(shown.contains("/home/ann/deep/new"), "{shown}");
+
+    // Damaged records are made again; those of what was forgotten go with it.
+    let folder = world.store().join("images/web1/records");
+    for run in fs::read_dir(&folder).unwrap().flatten() {
+        let mut bytes = fs::read(run.path()).unwrap();
+        bytes[20] ^= 1;
+        fs::write(run.path(), bytes).unwrap();
+    }
+    assert_eq!(told(&since(0)), all);
+    world.run("image check web1 --deep").expect(0);
+    world.run("image forget web1 --keep-last 2").expect(0);
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
+    assert_eq!(told(&since(0)), all[2..3]);
+    world.assert_clean();
 }
 
 #[test]

@@ -5,6 +5,7 @@ use hypervisor::live::LiveError;
 use image::blobs::BlobError;
 use image::forget::ForgetError;
 use image::history::HistoryError;
+use image::records::RecordsError;
 use image::writer::WriteError;
 use sandbox::SandboxError;
 use std::path::PathBuf;
@@ -83,6 +84,9 @@ pub enum ImageError {
     /// The export of a running machine's disk failed.
     #[error("the disk of the running machine could not be read: {0}")]
     Export(#[from] NbdError),
+    /// Change records cannot be used.
+    #[error("change records cannot be used: {0}")]
+    Records(#[from] RecordsError),
     /// What was read cannot be written into the history.
     #[error(transparent)]
     Write(#[from] WriteError),
@@ -111,7 +115,7 @@ impl ImageError {
             Self::Output(_) => "output",
             Self::History(_) | Self::Blob(_) => "history",
             Self::Live(_) | Self::Export(_) => "machine",
-            Self::Write(_) => "history",
+            Self::Write(_) | Self::Records(_) => "history",
             Self::Key(_) => "seal-key",
             Self::Forget(_) => "history",
             Self::Store(error) => match error {

@@ -36,7 +36,7 @@ pub struct Named {
 ///
 /// # Errors
 /// It does not begin at the root of a volume.
-fn volume_path(text: &str) -> Result<VolumePath, ImageError> {
+pub(super) fn volume_path(text: &str) -> Result<VolumePath, ImageError> {
     let (volume, path) = match text.find('/') {
         Some(0) => (None, text),
         Some(at) if text.get(..at).is_some_and(|head| head.ends_with(':')) => {
@@ -187,11 +187,18 @@ pub fn files(shadows: &Shadows, named: &Named, path: Option<&str>) -> Result<Fil
     Ok(found)
 }
 
-/// What happened to files between two disks, or two times of one.
+/// What happened to files between two disks, or two times of one: all, or those at a path and below
+/// it.
 ///
 /// # Errors
 /// A disk cannot be opened or read.
-pub fn diff(shadows: &Shadows, before: &Named, after: &Named) -> Result<FileList, ImageError> {
+pub fn diff(
+    shadows: &Shadows,
+    before: &Named,
+    after: &Named,
+    path: Option<&str>,
+) -> Result<FileList, ImageError> {
+    let path = path.map(volume_path).transpose()?;
     let mut opened = Opened::default();
     let order = Order::Compare {
         before: opened.add(shadows, before)?,
@@ -199,6 +206,11 @@ pub fn diff(shadows: &Shadows, before: &Named, after: &Named) -> Result<FileList
     };
     let mut found = FileList::default();
     opened.carry_out(&shadows.worker, &order, &mut found)?;
+    if let Some(wanted) = path {
+        found
+            .events
+            .retain(|event| wanted.holds(&event.volume, &event.path.0));
+    }
     found.notes.append(&mut opened.notes);
     Ok(found)
 }

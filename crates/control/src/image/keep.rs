@@ -6,6 +6,7 @@ use ::image::blobs::Blobs;
 use ::image::check::{Level, Report, check as look};
 use ::image::forget::{Swept, Window, merge, sweep, until};
 use ::image::history::History;
+use ::image::records::Records;
 use ::image::seal::{Anchor, AnchorState, PublicKey, SealFault, SealingKey, Trust, verify};
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -135,6 +136,8 @@ pub fn forget(
         history = merge(&blobs, &history, until)?;
     }
     let swept = sweep(&*blobs, &history)?;
+    // What is forgotten is not told of either.
+    Records::open(&blobs, &history)?.sweep(&*blobs)?;
     let first = history.changesets().first();
     Ok(Forgotten {
         first: first.map_or(0, |first| first.changeset.sequence),

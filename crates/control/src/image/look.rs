@@ -2,13 +2,17 @@
 
 use super::order::VolumePath;
 use super::talk::Talk;
-use super::told::{Bytes, Told, ToldEvent, ToldFile, ToldKind, ToldTime, ToldVolume};
+use super::told::{
+    Bytes, Told, ToldEvent, ToldExplanation, ToldFile, ToldKind, ToldTime, ToldVolume,
+};
 use super::worker::{WorkError, chain_of};
 use disk::volume::Volume;
 use disk::{Content as Kind, ReadAt, Source};
 use image::files::{
     Change, Compared, DiskFiles, Entry, FileEvent, FileKind, FileTime, Files, Object,
 };
+use image::packages::explain;
+use image::records::Explanation;
 
 /// Files or events that are told at once.
 const BATCH: usize = 256;
@@ -237,15 +241,28 @@ pub(super) fn compare(talk: &Talk, compared: &Compared) -> Result<(), WorkError>
             let note = format!("{} is damaged: {}", volume.name, chain_of(error));
             talk.item(&Told::Note(note))?;
         }
+        let explained =
+            match [&compared.before, &compared.after].map(|disk| files_of(disk, &volume.name)) {
+                [Some(before), Some(after)] => explain(before, after, &diff.events),
+                _ => Vec::new(),
+            };
+        let mut explained = explained.into_iter();
         for events in diff.events.chunks(BATCH) {
-            let told = events.iter().map(|one| event(&volume.name, one)).collect();
-            talk.item(&Told::Events(told))?;
+            let told = events.iter().map(|one| {
+                let explanation = explained.next().flatten();
+                event(&volume.name, one, explanation)
+            });
+            talk.item(&Told::Events(told.collect()))?;
         }
     }
     Ok(())
 }
 
-fn event(volume: &str, event: &FileEvent) -> ToldEvent {
+fn files_of<'d>(disk: &'d DiskFiles, volume: &str) -> Option<&'d Files> {
+    disk.named(volume)?.files.as_ref().ok()
+}
+
+fn event(volume: &str, event: &FileEvent, explanation: Option<Explanation>) -> ToldEvent {
     let (from, ranges, fields) = match &event.change {
         Change::Renamed { from } => (Some(Bytes(from.clone())), Vec::new(), Vec::new()),
         Change::Modified { ranges } => (None, ranges.clone(), Vec::new()),
@@ -273,6 +290,16 @@ fn event(volume: &str, event: &FileEvent) -> ToldEvent {
             .into_iter()
             .map(|field| field.name().to_owned())
             .collect(),
+        explanation: explanation.map(explained),
+    }
+}
+
+fn explained(explanation: Explanation) -> ToldExplanation {
+    ToldExplanation {
+        standing: explanation.standing.name().to_owned(),
+        package: explanation.package,
+        before: explanation.before,
+        after: explanation.after,
     }
 }
 

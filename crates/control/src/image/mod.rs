@@ -13,6 +13,7 @@
 mod asker;
 mod capture;
 mod chain;
+mod changes;
 mod counting;
 mod error;
 mod examine;
@@ -32,18 +33,20 @@ mod worker;
 pub use ::hypervisor::live::thaw_guard_main;
 pub use ::image::check::{Damage, Level, Report};
 pub use ::image::forget::{Swept, Window};
+pub use ::image::records::{ChangeKind, ChangeRecord, Explanation, FileState, Standing};
 pub use ::image::seal::{Anchor, AnchorError, AnchorState, PublicKey, SealFault, SealingKey};
 pub use ::image::writer::Written;
 pub use asker::WorkerProgram;
 pub use capture::{Captured, capture};
 pub use chain::{Chain, ImageFile};
+pub use changes::{Change, ChangesAsked, changes};
 pub use error::ImageError;
 pub use examine::{FileList, Named, Restored, cat, diff, files, restore, take_out};
 pub use keep::{
     Checked, Forgotten, SEAL_CREDENTIAL, anchor, check, forget, sealing_key, would_forget,
 };
 pub use live::{GuardProgram, Machine, add_live, capture_live, release};
-pub use reference::{ImageReference, Point};
+pub use reference::{ImageReference, Point, time};
 pub use shadow::{Listed, ShadowedImage, Shadows, add, capture_again, list, remove, show};
-pub use told::{Bytes, ToldEvent, ToldFile, ToldKind, ToldTime, ToldVolume};
+pub use told::{Bytes, ToldEvent, ToldExplanation, ToldFile, ToldKind, ToldTime, ToldVolume};
 pub use worker::{ServeError, serve};

@@ -51,6 +51,16 @@ pub(super) struct VolumePath {
     pub(super) path: Bytes,
 }
 
+impl VolumePath {
+    /// Whether a path of a volume is this one, or below it.
+    pub(super) fn holds(&self, volume: &str, path: &[u8]) -> bool {
+        let own = self.path.0.strip_suffix(b"/").unwrap_or(&self.path.0);
+        let rest = path.strip_prefix(own);
+        let below = rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"));
+        below && self.volume.as_ref().is_none_or(|own| own == volume)
+    }
+}
+
 /// A format by the name that QEMU gives it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct FormatName(String);

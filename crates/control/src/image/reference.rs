@@ -79,7 +79,8 @@ impl FromStr for Point {
 }
 
 /// A time as people write it: RFC 3339, the seconds and their fraction may be absent.
-fn time(text: &str) -> Option<Timestamp> {
+#[must_use]
+pub fn time(text: &str) -> Option<Timestamp> {
     let stem = text.strip_suffix('Z')?;
     let whole = match stem.matches(':').count() {
         0 => format!("{stem}:00:00Z"),

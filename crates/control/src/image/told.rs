@@ -158,6 +158,21 @@ pub struct ToldEvent {
     pub before: Option<ToldFile>,
     /// It as it is.
     pub after: Option<ToldFile>,
+    /// What a package database on the disk says of it.
+    pub explanation: Option<ToldExplanation>,
+}
+
+/// What a package database on a disk says of a change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToldExplanation {
+    /// How well it explains it, by its name.
+    pub standing: String,
+    /// The package, or the tool.
+    pub package: String,
+    /// Its version before; empty where there is none.
+    pub before: String,
+    /// Its version now; empty where there is none.
+    pub after: String,
 }
 
 /// A part of a worker's result on files.

@@ -6,6 +6,7 @@
 //!     ├── image.json       0600  what it is: replaced as a whole
 //!     ├── packs/…          0600  see the crate `image`
 //!     ├── changesets/…     0600
+//!     ├── records/…        0600  what happened to files: made again where it is lacking
 //!     ├── staging/N        0600  content on its way; swept by the next writer
 //!     └── lock             0600  locked for as long as its writer lives; says which process it is
 //! ```

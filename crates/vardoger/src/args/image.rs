@@ -1,6 +1,7 @@
 //! The grammar of `image`.
 
 use clap::{Args, Subcommand};
+use model::Timestamp;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -46,7 +47,11 @@ pub(crate) enum ImageVerb {
         /// The earlier: as of `image files`. Alone it is the later, and the earlier is the one before
         before: String,
         /// The later
+        #[arg(conflicts_with_all = ["since", "until"])]
         after: Option<String>,
+        /// Which changes
+        #[command(flatten)]
+        which: ChangesArgs,
         /// How an image file is read
         #[command(flatten)]
         reading: ReadingArgs,
@@ -103,6 +108,24 @@ pub(crate) enum ImageVerb {
         #[arg(long)]
         yes: bool,
     },
+}
+
+/// Which changes of an image's files are told.
+#[derive(Debug, Args)]
+pub(crate) struct ChangesArgs {
+    /// What may have happened after this: each change of each capture. A time such as
+    /// 2026-11-20T14:05Z, or an age such as 36h
+    #[arg(long, value_name = "TIME|AGE", value_parser = parse_time)]
+    pub(crate) since: Option<Timestamp>,
+    /// What may have happened before this
+    #[arg(long, value_name = "TIME|AGE", value_parser = parse_time)]
+    pub(crate) until: Option<Timestamp>,
+    /// Only what is at this path, or below it: /path, or VOLUME:/path
+    #[arg(long, value_name = "PATH")]
+    pub(crate) path: Option<String>,
+    /// At most so many of what --since and --until ask for; without it 10,000, as NDJSON all
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<u64>,
 }
 
 /// How an image file is read.
@@ -166,6 +189,18 @@ pub(crate) struct ForgetArgs {
     /// Only say what would be forgotten
     #[arg(long)]
     pub(crate) dry_run: bool,
+}
+
+/// A time, or how long ago it is.
+fn parse_time(text: &str) -> Result<Timestamp, String> {
+    if let Some(time) = control::image::time(text) {
+        return Ok(time);
+    }
+    let age =
+        parse_age(text).map_err(|_| "a time is such as 2026-11-20T14:05Z, or 36h ago as 36h")?;
+    let age = i64::try_from(age.as_nanos()).unwrap_or(i64::MAX);
+    let now = control::session::now().unix_ns();
+    Ok(Timestamp::from_unix_ns(now.saturating_sub(age)))
 }
 
 fn anchor(text: &str) -> Result<control::image::Anchor, String> {

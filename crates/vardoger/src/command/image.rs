@@ -1,6 +1,7 @@
 //! `image add`, `capture`, `ls`, `log`, `rm`. Running machines are in [`live`], what looks into a
 //! disk in [`look`], what keeps histories in [`keep`].
 
+mod changes;
 mod keep;
 mod live;
 mod look;
@@ -44,14 +45,18 @@ pub(crate) async fn execute(global: &Global, verb: &ImageVerb) -> Result<ExitCod
         ImageVerb::Diff {
             before,
             after,
+            which,
             reading,
         } => {
+            if which.since.is_some() || which.until.is_some() {
+                return changes::changes(global, before, which).await;
+            }
             let (before, after) = match after {
                 Some(after) => (before.clone(), after.clone()),
                 None => (one_before(before)?, before.clone()),
             };
             let both = [named(&before, reading)?, named(&after, reading)?];
-            look::diff(global, [before, after], both).await
+            look::diff(global, [before, after], both, which.path.clone()).await
         }
         ImageVerb::Cat {
             image,

@@ -6,13 +6,13 @@ use crate::failure::Failure;
 use crate::{output, report};
 use computation::job::sanitise;
 use control::image::{
-    self, Bytes, FileList, ImageError, ImageReference, Named, Point, Restored, ToldEvent, ToldFile,
-    ToldTime, ToldVolume,
+    self, Bytes, FileList, ImageError, ImageReference, Named, Point, Restored, ToldEvent,
+    ToldExplanation, ToldFile, ToldTime, ToldVolume,
 };
 use model::Timestamp;
 use schema::{
-    ByteRangeDocument, Document, FileDocument, FileEventDocument, FileListDocument,
-    ImageDiffDocument, VolumeDocument,
+    ByteRangeDocument, Document, ExplanationDocument, FileDocument, FileEventDocument,
+    FileListDocument, ImageDiffDocument, VolumeDocument,
 };
 use std::io::Write;
 use std::path::PathBuf;
@@ -66,9 +66,10 @@ pub(super) async fn diff(
     global: &Global,
     names: [String; 2],
     [before, after]: [Named; 2],
+    path: Option<String>,
 ) -> Result<ExitCode, Failure> {
     let found = work(global, move |shadows, _| {
-        image::diff(shadows, &before, &after)
+        image::diff(shadows, &before, &after, path.as_deref())
     });
     let found = found.await?;
     notes(global, &found.notes);
@@ -99,7 +100,7 @@ pub(super) async fn diff(
             sizes(event),
             now.map_or_else(String::new, |now| format!("{}:{}", now.uid, now.gid)),
             shown(prefixed, &event.volume, &event.path),
-            what(event),
+            join(&what(event), &explained(event.explanation.as_ref())),
         ]
     }));
     output::text(&report::table(&rows))?;
@@ -109,12 +110,48 @@ pub(super) async fn diff(
 /// The size; before and after where they differ.
 fn sizes(event: &ToldEvent) -> String {
     let size = |file: &Option<ToldFile>| file.as_ref().map(|file| file.size_bytes);
-    match (size(&event.before), size(&event.after)) {
+    size_of(size(&event.before), size(&event.after))
+}
+
+/// A size; before and after where they differ.
+pub(super) fn size_of(before: Option<u64>, after: Option<u64>) -> String {
+    match (before, after) {
         (Some(before), Some(after)) if before != after => {
             format!("{} -> {}", report::bytes(before), report::bytes(after))
         }
         (_, Some(size)) | (Some(size), None) => report::bytes(size),
         (None, None) => String::new(),
+    }
+}
+
+/// Two texts, either of which may be empty.
+pub(super) fn join(one: &str, other: &str) -> String {
+    match (one, other) {
+        (text, "") | ("", text) => text.to_owned(),
+        (one, other) => format!("{one}; {other}"),
+    }
+}
+
+/// What a package database says of a change, in a few words.
+pub(super) fn explained(told: Option<&ToldExplanation>) -> String {
+    let Some(told) = told else {
+        return String::new();
+    };
+    let package = sanitise(told.package.as_bytes());
+    let before = sanitise(told.before.as_bytes());
+    let after = sanitise(told.after.as_bytes());
+    let package = match (before.as_str(), after.as_str()) {
+        ("", "") => package,
+        ("", version) => format!("{package} {version}"),
+        (version, "") => format!("{package} {version} removed"),
+        (before, after) if before == after => format!("{package} {before}"),
+        (before, after) => format!("{package} {before} -> {after}"),
+    };
+    match told.standing.as_str() {
+        "maintained" => format!("kept by {package}"),
+        "contradicted" => format!("NOT as {package} has it"),
+        "configured" => format!("set up otherwise than {package} has it"),
+        _ => package,
     }
 }
 
@@ -218,7 +255,7 @@ fn name(named: &Named) -> String {
     }
 }
 
-fn notes(global: &Global, notes: &[String]) {
+pub(super) fn notes(global: &Global, notes: &[String]) {
     for note in notes {
         output::message(global, &format!("note: {}", sanitise(note.as_bytes())));
     }
@@ -284,7 +321,7 @@ fn mode(file: &ToldFile) -> String {
     text
 }
 
-fn when((seconds, nanoseconds): ToldTime) -> Option<String> {
+pub(super) fn when((seconds, nanoseconds): ToldTime) -> Option<String> {
     let ns = seconds
         .checked_mul(NS_PER_S)?
         .checked_add(nanoseconds.into())?;
@@ -301,7 +338,7 @@ fn volume(volume: &ToldVolume) -> VolumeDocument {
     }
 }
 
-fn bytes_if_no_text(path: &Bytes) -> Option<String> {
+pub(super) fn bytes_if_no_text(path: &Bytes) -> Option<String> {
     let digits = || path.0.iter().map(|byte| format!("{byte:02x}"));
     (!path.is_text()).then(|| digits().collect())
 }
@@ -325,6 +362,17 @@ fn file(file: &ToldFile) -> FileDocument {
     }
 }
 
+/// What a package database says, as a document.
+pub(super) fn explanation(told: &ToldExplanation) -> ExplanationDocument {
+    let version = |text: &str| (!text.is_empty()).then(|| sanitise(text.as_bytes()));
+    ExplanationDocument {
+        standing: told.standing.clone(),
+        package: sanitise(told.package.as_bytes()),
+        before: version(&told.before),
+        after: version(&told.after),
+    }
+}
+
 fn event(event: &ToldEvent) -> FileEventDocument {
     let range = |(start_bytes, end_bytes): &(u64, u64)| ByteRangeDocument {
         start_bytes: *start_bytes,
@@ -340,5 +388,6 @@ fn event(event: &ToldEvent) -> FileEventDocument {
         fields: event.fields.clone(),
         before: event.before.as_ref().map(file),
         after: event.after.as_ref().map(file),
+        explanation: event.explanation.as_ref().map(explanation),
     }
 }
