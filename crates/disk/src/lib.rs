@@ -9,6 +9,7 @@
 //! | [`format`](mod@format) | [`Format`]: which format an image has, without asking the guest |
 //! | [`qcow2`] | qcow2 images: the disk, its snapshots, its bitmaps, its map |
 //! | [`lvm`] | linear volumes of LVM2, over several disks |
+//! | [`ntfs`] | NTFS: files with their streams, what each block is |
 //! | [`partition`] | partition tables: MBR and GPT |
 //! | [`system`] | [`FileSystem`](system::FileSystem): the shape that file systems besides ext share |
 //! | [`volume`] | what lies on disks: partitions, volumes of LVM2, and what each of them holds |
@@ -62,6 +63,7 @@ pub mod ext;
 pub mod fat;
 pub mod format;
 pub mod lvm;
+pub mod ntfs;
 pub mod partition;
 pub mod qcow2;
 pub mod read_at;

@@ -119,6 +119,41 @@ fn make_xfs(directory: &Path) {
     }
 }
 
+fn make_ntfs(directory: &Path) {
+    let tree = small_tree(directory);
+    for number in 0..2 {
+        let image = directory.join("image");
+        std::fs::File::create(&image)
+            .unwrap()
+            .set_len(4 << 20)
+            .unwrap();
+        let path = image.to_str().unwrap();
+        let cluster = ["512", "4096"][number];
+        run("mkntfs", &["-F", "-Q", "-q", "-c", cluster, path]);
+        let wim = directory.join("wim");
+        let wim = wim.to_str().unwrap();
+        run(
+            "wimcapture",
+            &[tree.to_str().unwrap(), wim, "--compress=none"],
+        );
+        run("wimapply", &[wim, "1", path]);
+        std::fs::remove_file(wim).unwrap();
+        let stream = tree.join("below/large");
+        run(
+            "ntfscp",
+            &[
+                "-q",
+                "-N",
+                "stream",
+                path,
+                stream.to_str().unwrap(),
+                "small",
+            ],
+        );
+        keep(directory, &image, number);
+    }
+}
+
 /// The pages that are neither empty nor noise, each as a place of structures.
 fn places(packed: &[u8]) -> Vec<(usize, usize)> {
     let pages = packed.chunks(512).enumerate();
@@ -250,6 +285,20 @@ fn no_hostile_xfs_makes_it_panic_hang_or_grow() {
     let directory = TempDir::new().unwrap();
     make_xfs(directory.path());
     in_a_process_of_its_own("xfs_in_a_small_process", directory.path());
+}
+
+#[test]
+#[ignore = "is started by a test below, in a process of its own"]
+fn ntfs_in_a_small_process() {
+    let expected = ["Read", "Not", "Short", "Place", "Object"];
+    damaged(VolumeKind::Ntfs, 2, &expected);
+}
+
+#[test]
+fn no_hostile_ntfs_makes_it_panic_hang_or_grow() {
+    let directory = TempDir::new().unwrap();
+    make_ntfs(directory.path());
+    in_a_process_of_its_own("ntfs_in_a_small_process", directory.path());
 }
 
 /// How the disks in `golden` were made; what it writes has to be looked at and kept by hand.

@@ -22,6 +22,7 @@ use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 use crate::fat::Fat;
+use crate::ntfs::Ntfs;
 use crate::read_at::{ReadError, Source};
 use crate::volume::VolumeKind;
 use crate::xfs::Xfs;
@@ -255,6 +256,7 @@ pub trait FileSystem: Debug + Send + Sync {
 pub fn open(kind: VolumeKind, source: Source) -> Option<Result<Arc<dyn FileSystem>, SystemError>> {
     match kind {
         VolumeKind::Fat => Some(Fat::open(source).map(|fat| Arc::new(fat) as _)),
+        VolumeKind::Ntfs => Some(Ntfs::open(source).map(|ntfs| Arc::new(ntfs) as _)),
         VolumeKind::Xfs => Some(Xfs::open(source).map(|xfs| Arc::new(xfs) as _)),
         _ => None,
     }
