@@ -5,9 +5,11 @@ use disk::ext::{Ext, FileKind, Inode};
 use disk::lvm::physical_volume;
 use disk::partition::{Sector, partitions};
 use disk::qcow2::{Header, Parts, Qcow2};
-use disk::volume::volumes;
+use disk::system;
+use disk::volume::{VolumeKind, volumes};
 use disk::{ReadAt, Source};
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 /// How much is looked at of what claims to be large: a fuzzer wants many inputs.
@@ -139,6 +141,51 @@ fn file(ext: &Ext, inode: &Inode) {
         for extent in map.extents {
             assert!(extent.logical >= before && extent.blocks > 0);
             before = extent.end();
+        }
+    }
+}
+
+/// A file system of the shape that all but ext share.
+pub(crate) fn system(kind: VolumeKind, bytes: &[u8]) {
+    let Some(Ok(system)) = system::open(kind, Arc::new(Sparse::unpack(bytes))) else {
+        return;
+    };
+    let mut directories = vec![system.root()];
+    let mut left = ITEMS;
+    let mut take = |object: Result<system::Object, _>| {
+        if let Ok(object) = object {
+            let mut before = 0;
+            for extent in &object.extents {
+                assert!(extent.logical >= before && extent.blocks > 0);
+                before = extent.end();
+                let mut buffer = vec![0; READ_BYTES.min(system.block_bytes()) as usize];
+                let place = extent.physical.saturating_mul(system.block_bytes());
+                let _data_or_error = system.read(place, &mut buffer);
+            }
+            directories.extend((object.kind == FileKind::Directory).then_some(object.number));
+        }
+        left -= 1;
+        match left {
+            0 => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        }
+    };
+    let _told_or_error = system.objects(&mut take);
+    let (mut budget, mut left) = (1 << 20, ITEMS);
+    for directory in directories {
+        let mut take = |name: &[u8], number| {
+            assert!(name.len() < 4096);
+            if left > 0 {
+                left -= 1;
+                let _object_or_error = system.object(number);
+            }
+        };
+        let _told_or_error = system.names(directory, &mut budget, &mut take);
+    }
+    if let Ok(layout) = system.layout() {
+        for block in 0..1000 {
+            let owner = layout.at(block * 7);
+            assert!(owner.object.is_none() || owner.class != system::Class::Free);
         }
     }
 }

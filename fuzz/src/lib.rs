@@ -14,6 +14,8 @@ mod histories;
 mod sparse;
 mod talk;
 
+use disk::volume::VolumeKind;
+
 pub use sparse::{HEADER_BYTES, RECORD_BYTES, Sparse};
 
 /// A parser, and how it is tried.
@@ -34,6 +36,8 @@ pub const PARSERS: &[Parser] = &[
     image("lvm", disks::lvm),
     image("volume", disks::volume),
     image("ext", disks::ext),
+    image("fat", |bytes| disks::system(VolumeKind::Fat, bytes)),
+    image("xfs", |bytes| disks::system(VolumeKind::Xfs, bytes)),
     bytes("changeset", histories::changeset),
     bytes("pack", histories::pack),
     bytes("seal", histories::seal),

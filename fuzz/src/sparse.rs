@@ -1,7 +1,7 @@
 //! A disk as its blocks that are not zeros: what a fuzzer changes is then a structure, not a void.
 //!
 //! ```text
-//! 0  size in units of 4 KiB, u16   then records:  0 number of the block, u16   2 its 512 bytes
+//! 0  size in units of 4 KiB, u32   then records:  0 number of the block, u32   4 its 512 bytes
 //! ```
 //!
 //! A last record that is short is filled with zeros; of two for one block the later one counts.
@@ -12,11 +12,14 @@ use std::collections::BTreeMap;
 const BLOCK_BYTES: usize = 512;
 const UNIT_BYTES: u64 = 4096;
 
+/// A size, or the number of a block.
+const NUMBER_BYTES: usize = 4;
+
 /// What comes before the records.
-pub const HEADER_BYTES: usize = 2;
+pub const HEADER_BYTES: usize = NUMBER_BYTES;
 
 /// A record.
-pub const RECORD_BYTES: usize = 2 + BLOCK_BYTES;
+pub const RECORD_BYTES: usize = NUMBER_BYTES + BLOCK_BYTES;
 
 /// A disk that is mostly zeros.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -32,11 +35,11 @@ impl Sparse {
         let (head, records) = bytes.split_at(bytes.len().min(HEADER_BYTES));
         let number = |bytes: &[u8]| {
             let byte = |at: usize| u64::from(bytes.get(at).copied().unwrap_or(0));
-            byte(0) | byte(1) << 8
+            byte(0) | byte(1) << 8 | byte(2) << 16 | byte(3) << 24
         };
         let blocks = records.chunks(RECORD_BYTES).map(|record| {
             let mut block = [0; BLOCK_BYTES];
-            let stored = record.get(2..).unwrap_or_default();
+            let stored = record.get(NUMBER_BYTES..).unwrap_or_default();
             block[..stored.len()].copy_from_slice(stored);
             (number(record), block)
         });
@@ -46,12 +49,12 @@ impl Sparse {
         }
     }
 
-    /// The bytes that stand for a disk of less than 32 MiB, whose size is rounded up.
+    /// The bytes that stand for a disk, whose size is rounded up.
     #[must_use]
     pub fn pack(disk: &[u8]) -> Vec<u8> {
-        let units = u16::try_from((disk.len() as u64).div_ceil(UNIT_BYTES)).unwrap_or(u16::MAX);
+        let units = u32::try_from((disk.len() as u64).div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX);
         let mut packed = units.to_le_bytes().to_vec();
-        for (number, block) in (0_u16..).zip(disk.chunks(BLOCK_BYTES)) {
+        for (number, block) in (0_u32..).zip(disk.chunks(BLOCK_BYTES)) {
             if block.iter().any(|byte| *byte != 0) {
                 packed.extend(number.to_le_bytes());
                 packed.extend(block);
@@ -116,7 +119,12 @@ mod tests {
 
     #[test]
     fn all_bytes_stand_for_a_disk() {
-        for bytes in [&b""[..], b"\x01", b"\x01\x00\x02", b"\x01\x00\x00\x00abc"] {
+        for bytes in [
+            &b""[..],
+            b"\x01",
+            b"\x01\x00\0\0\x02",
+            b"\x01\0\0\0\0\0\0\0abc",
+        ] {
             let sparse = Sparse::unpack(bytes);
             let mut read = vec![0; sparse.size_bytes() as usize];
             sparse.read_exact_at(0, &mut read).unwrap();

@@ -32,7 +32,7 @@ const SECONDS_MAX: u32 = 5;
 const MEMORY_MIB_MAX: u32 = 1024;
 
 /// The longest input: the largest seed, and room to grow.
-const INPUT_BYTES_MAX: u32 = 64 << 10;
+const INPUT_BYTES_MAX: u32 = 192 << 10;
 
 /// What to fuzz, and for how long.
 #[derive(Debug, Args)]

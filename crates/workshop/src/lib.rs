@@ -25,6 +25,7 @@ mod archive;
 mod disk;
 mod guest;
 pub mod inside;
+mod log;
 mod module;
 mod part;
 mod program;
@@ -32,4 +33,5 @@ mod workshop;
 
 pub use disk::Disk;
 pub use guest::{Ended, Guest};
+pub use log::WriteLog;
 pub use workshop::Workshop;

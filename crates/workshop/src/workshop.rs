@@ -26,7 +26,7 @@ const KERNEL_ARGUMENTS: &str = "console=ttyS0 quiet rdinit=/workshop/start panic
 pub struct Workshop {
     disks: Vec<Disk>,
     files: Vec<(String, u32, Vec<u8>)>,
-    programs: Vec<PathBuf>,
+    programs: Vec<(PathBuf, String)>,
     hand: Option<PathBuf>,
     modules: Vec<String>,
     channels: Vec<(String, PathBuf)>,
@@ -59,8 +59,15 @@ impl Workshop {
     /// A program of the host's, with the libraries that it is linked with, at the path that it has
     /// here.
     #[must_use]
-    pub fn program(mut self, path: &Path) -> Self {
-        self.programs.push(path.to_path_buf());
+    pub fn program(self, path: &Path) -> Self {
+        self.program_as(path, &path.to_string_lossy())
+    }
+
+    /// Likewise, at another path: what is below `/dev`, `/run` or `/mnt` would not be seen.
+    #[must_use]
+    pub fn program_as(mut self, path: &Path, in_guest: &str) -> Self {
+        self.programs
+            .push((path.to_path_buf(), in_guest.to_owned()));
         self
     }
 
@@ -159,11 +166,13 @@ impl Workshop {
         for (path, mode, content) in &self.files {
             archive.file(path, *mode, content)?;
         }
-        for program in &self.programs {
-            for file in std::iter::once(program.clone()).chain(program::libraries(program)?) {
-                let content = std::fs::read(&file)
-                    .with_context(|| format!("cannot read {}", file.display()))?;
-                archive.file(&file.to_string_lossy(), 0o755, &content)?;
+        for (program, in_guest) in &self.programs {
+            let libraries = program::libraries(program)?.into_iter();
+            let named = libraries.map(|path| (path.to_string_lossy().into_owned(), path));
+            for (in_guest, path) in named.chain([(in_guest.clone(), program.clone())]) {
+                let content = std::fs::read(&path)
+                    .with_context(|| format!("cannot read {}", path.display()))?;
+                archive.file(&in_guest, 0o755, &content)?;
             }
         }
         archive.end()

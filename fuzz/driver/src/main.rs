@@ -22,8 +22,8 @@ fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
     if !PARSER.is_image || records == 0 || seed % 8 == 0 {
         return fuzzer_mutate(data, size, max_size);
     }
-    let start = fuzz::HEADER_BYTES + (seed / 8) as usize % records * record + 2;
-    let block = &mut data[start..start + record - 2];
+    let start = fuzz::HEADER_BYTES + (seed / 8) as usize % records * record + fuzz::HEADER_BYTES;
+    let block = &mut data[start..start + record - fuzz::HEADER_BYTES];
     let mut changed = block.to_vec();
     let length = fuzzer_mutate(&mut changed, block.len(), block.len());
     changed[length..].fill(0);
