@@ -39,7 +39,7 @@ declare -A needs_label=(
     [modules]="modules of the guests' kernel"
     [mke2fs]='mke2fs, which makes file systems'
     [browser]='Chromium, for the tests of the report'
-    [images]='tools that make disks and stop captures, for the tests (of qemu-utils, fdisk, gdisk, e2fsprogs, xfsprogs, dosfstools, mtools, ntfs-3g, wimtools, strace)'
+    [images]='tools that make disks and stop captures, for the tests (of qemu-utils, fdisk, gdisk, e2fsprogs, xfsprogs, btrfs-progs, dosfstools, mtools, ntfs-3g, wimtools, strace)'
     [busybox]='busybox, static, for a Linux guest'
     [agent]="QEMU's guest agent, for the tests of running guests"
     [npm]='npm, which fetches axe-core for the tests of the report'
@@ -188,6 +188,7 @@ choose_image_packages() {
     ! has_programs mke2fs || has_programs debugfs dumpe2fs || packages+=(e2fsprogs)
     has_programs strace || packages+=(strace)
     has_programs mkfs.xfs xfs_db || packages+=(xfsprogs)
+    has_programs mkfs.btrfs btrfs || packages+=(btrfs-progs)
     has_programs mkfs.fat fsck.fat || packages+=(dosfstools)
     has_programs mcopy mdel || packages+=(mtools)
     has_programs mkntfs ntfscp || packages+=(ntfs-3g)

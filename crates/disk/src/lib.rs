@@ -4,6 +4,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`read_at`] | [`ReadAt`]: bytes by their place, which everything here reads from and most is |
+//! | [`btrfs`] | btrfs on one device: files with subvolumes, what each block is |
 //! | [`ext`] | ext2, ext3 and ext4: files, their data and attributes, what each block is |
 //! | [`fat`] | FAT with entries of 12, 16 and 32 bits |
 //! | [`format`](mod@format) | [`Format`]: which format an image has, without asking the guest |
@@ -57,6 +58,7 @@
 )]
 
 mod aligned;
+pub mod btrfs;
 mod bytes;
 mod cache;
 pub mod ext;

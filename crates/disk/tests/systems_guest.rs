@@ -1,4 +1,4 @@
-//! XFS and FAT as a Linux kernel makes them, in a guest that loses its power: what we read of such a
+//! XFS, btrfs and FAT as a Linux kernel makes them, in a guest that loses its power: what we read of such a
 //! disk must be what the same kernel tells after it has mounted a copy of it, which replays what has
 //! a journal; and what we read of that copy, once it is unmounted, the same again.
 //!
@@ -61,6 +61,34 @@ const VARIANTS: &[Variant] = &[
         mkfs: "mkfs.xfs -q -i nrext64=1,size=1024 -n size=16384 -m bigtime=1,reflink=1",
         mount: "-t xfs",
         mebibytes: 320,
+    },
+    Variant {
+        name: "btrfs",
+        kind: VolumeKind::Btrfs,
+        mkfs: "mkfs.btrfs -q -m dup",
+        mount: "-t btrfs",
+        mebibytes: 256,
+    },
+    Variant {
+        name: "btrfs-zlib",
+        kind: VolumeKind::Btrfs,
+        mkfs: "mkfs.btrfs -q -n 4096 -m single",
+        mount: "-t btrfs -o compress-force=zlib,max_inline=0",
+        mebibytes: 256,
+    },
+    Variant {
+        name: "btrfs-lzo",
+        kind: VolumeKind::Btrfs,
+        mkfs: "mkfs.btrfs -q",
+        mount: "-t btrfs -o compress-force=lzo",
+        mebibytes: 256,
+    },
+    Variant {
+        name: "btrfs-zstd",
+        kind: VolumeKind::Btrfs,
+        mkfs: "mkfs.btrfs -q -O ^no-holes",
+        mount: "-t btrfs -o compress-force=zstd",
+        mebibytes: 256,
     },
     Variant {
         name: "fat-16",
@@ -215,7 +243,7 @@ fn what_a_kernel_has_made_reads_as_the_kernel_reads_it() {
         place.path().join(format!("disk{number}{copy}.raw"))
     };
     let workshop = || {
-        let modules = ["nls_utf8", "xfs", "vfat"];
+        let modules = ["nls_utf8", "xfs", "vfat", "btrfs"];
         let workshop = Workshop::new().hand().unwrap();
         modules.into_iter().fold(workshop, Workshop::module)
     };
@@ -257,7 +285,9 @@ fn what_a_kernel_has_made_reads_as_the_kernel_reads_it() {
         for system in [dirty, clean] {
             let classes = tree::classes(&*system);
             let unowned = classes.get("Unowned").copied().unwrap_or(0);
-            assert_eq!(unowned, 0, "{}: {classes:?}", variant.name);
+            // btrfs keeps the rest of an extent that was overwritten in part.
+            let is_exact = variant.kind != VolumeKind::Btrfs;
+            assert!(unowned == 0 || !is_exact, "{}: {classes:?}", variant.name);
         }
     }
     guest.end().unwrap();

@@ -154,6 +154,22 @@ fn make_ntfs(directory: &Path) {
     }
 }
 
+fn make_btrfs(directory: &Path) {
+    let tree = small_tree(directory);
+    std::os::unix::fs::symlink("below/large", tree.join("link")).unwrap();
+    for number in 0..2 {
+        let image = directory.join("image");
+        let made = std::fs::File::create(&image).unwrap();
+        made.set_len(120 << 20).unwrap();
+        let options = ["-n 4096 -m single", "-n 16384 -m dup"][number];
+        let mut arguments = vec!["-q", "--rootdir", tree.to_str().unwrap()];
+        arguments.extend(options.split(' '));
+        arguments.push(image.to_str().unwrap());
+        run("mkfs.btrfs", &arguments);
+        keep(directory, &image, number);
+    }
+}
+
 /// The pages that are neither empty nor noise, each as a place of structures.
 fn places(packed: &[u8]) -> Vec<(usize, usize)> {
     let pages = packed.chunks(512).enumerate();
@@ -163,7 +179,7 @@ fn places(packed: &[u8]) -> Vec<(usize, usize)> {
     };
     let structures = pages.filter(|(_, bytes)| is_structure(bytes));
     let mut places: Vec<_> = structures.map(|(index, _)| (index * 512, 512)).collect();
-    // The first sector more often.
+    // The first sector more often; btrfs has there what is not zeros first, its superblock.
     places.extend([(0, 256), (0, 256)]);
     places
 }
@@ -299,6 +315,20 @@ fn no_hostile_ntfs_makes_it_panic_hang_or_grow() {
     let directory = TempDir::new().unwrap();
     make_ntfs(directory.path());
     in_a_process_of_its_own("ntfs_in_a_small_process", directory.path());
+}
+
+#[test]
+#[ignore = "is started by a test below, in a process of its own"]
+fn btrfs_in_a_small_process() {
+    let expected = ["Read", "Features", "Short", "Place", "Object"];
+    damaged(VolumeKind::Btrfs, 2, &expected);
+}
+
+#[test]
+fn no_hostile_btrfs_makes_it_panic_hang_or_grow() {
+    let directory = TempDir::new().unwrap();
+    make_btrfs(directory.path());
+    in_a_process_of_its_own("btrfs_in_a_small_process", directory.path());
 }
 
 /// How the disks in `golden` were made; what it writes has to be looked at and kept by hand.

@@ -21,7 +21,7 @@ pub(super) fn decompressed(
 ) -> Result<Vec<u8>, Qcow2Error> {
     let mut output = vec![0; cluster_bytes];
     let outcome = match compression {
-        Compression::Deflate => inflate(input, &mut output),
+        Compression::Deflate => inflate(input, &mut output, 0),
         Compression::Zstd => decode(input, &mut output),
     };
     let failed = |reason| Qcow2Error::Compressed {
@@ -37,9 +37,10 @@ pub(super) fn decompressed(
     Ok(output)
 }
 
-fn inflate(input: &[u8], output: &mut [u8]) -> Result<usize, String> {
+/// Says how much comes out of a stream of deflate; `flags` may say that it has a header.
+pub(crate) fn inflate(input: &[u8], output: &mut [u8], flags: u32) -> Result<usize, String> {
     let mut state = Box::<DecompressorOxide>::default();
-    let flags = inflate_flags::TINFL_FLAG_USING_NON_WRAPPING_OUTPUT_BUF;
+    let flags = flags | inflate_flags::TINFL_FLAG_USING_NON_WRAPPING_OUTPUT_BUF;
     let (status, _, written) = decompress(&mut state, input, output, 0, flags);
     // A full cluster is a whole one: whether the stream would go on is of no interest.
     if written < output.len() && status != TINFLStatus::Done {
@@ -48,7 +49,8 @@ fn inflate(input: &[u8], output: &mut [u8]) -> Result<usize, String> {
     Ok(written)
 }
 
-fn decode(input: &[u8], output: &mut [u8]) -> Result<usize, String> {
+/// Says how much comes out of a frame of zstd.
+pub(crate) fn decode(input: &[u8], output: &mut [u8]) -> Result<usize, String> {
     let failed = |error: std::io::Error| format!("zstd: {error}");
     let mut decoder = Decoder::new().map_err(failed)?;
     decoder

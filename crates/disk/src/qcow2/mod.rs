@@ -23,7 +23,7 @@
 //! claims. Refcounts are not read: they serve writers.
 
 mod bitmap;
-mod compressed;
+pub(crate) mod compressed;
 mod error;
 mod header;
 mod snapshot;

@@ -21,6 +21,7 @@ use std::fmt::Debug;
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
+use crate::btrfs::Btrfs;
 use crate::fat::Fat;
 use crate::ntfs::Ntfs;
 use crate::read_at::{ReadError, Source};
@@ -256,6 +257,7 @@ pub trait FileSystem: Debug + Send + Sync {
 pub fn open(kind: VolumeKind, source: Source) -> Option<Result<Arc<dyn FileSystem>, SystemError>> {
     match kind {
         VolumeKind::Fat => Some(Fat::open(source).map(|fat| Arc::new(fat) as _)),
+        VolumeKind::Btrfs => Some(Btrfs::open(source).map(|btrfs| Arc::new(btrfs) as _)),
         VolumeKind::Ntfs => Some(Ntfs::open(source).map(|ntfs| Arc::new(ntfs) as _)),
         VolumeKind::Xfs => Some(Xfs::open(source).map(|xfs| Arc::new(xfs) as _)),
         _ => None,
