@@ -37,6 +37,7 @@ pub const PARSERS: &[Parser] = &[
     image("volume", disks::volume),
     image("ext", disks::ext),
     image("fat", |bytes| disks::system(VolumeKind::Fat, bytes)),
+    image("ntfs", |bytes| disks::system(VolumeKind::Ntfs, bytes)),
     image("xfs", |bytes| disks::system(VolumeKind::Xfs, bytes)),
     bytes("changeset", histories::changeset),
     bytes("pack", histories::pack),

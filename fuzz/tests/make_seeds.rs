@@ -232,6 +232,37 @@ fn systems(place: &Path) {
         keep_disk("fat", &format!("fat{width}"), &image);
         std::fs::remove_file(image).unwrap();
     }
+    for cluster in ["512", "4096"] {
+        let image = place.join("ntfs");
+        std::fs::File::create(&image)
+            .unwrap()
+            .set_len(4 << 20)
+            .unwrap();
+        let (path, wim) = (image.to_str().unwrap(), place.join("wim"));
+        run("mkntfs", &["-F", "-Q", "-q", "-c", cluster, path]);
+        let wim = wim.to_str().unwrap();
+        run(
+            "wimcapture",
+            &[tree.to_str().unwrap(), wim, "--compress=none"],
+        );
+        run("wimapply", &[wim, "1", path]);
+        std::fs::remove_file(wim).unwrap();
+        let stream = tree.join("below/large");
+        let name = "a long name that has blanks in it";
+        run(
+            "ntfscp",
+            &["-q", "-N", "stream", path, stream.to_str().unwrap(), name],
+        );
+        let mut disk = std::fs::read(&image).unwrap();
+        let sectors = disk.chunks_mut(512).filter(|sector| is_filler(sector));
+        sectors.for_each(|sector| sector.fill(0));
+        keep(
+            "ntfs",
+            &format!("clusters-of-{cluster}"),
+            &Sparse::pack(&disk),
+        );
+        std::fs::remove_file(image).unwrap();
+    }
     let packed = include_bytes!("../../crates/disk/tests/golden/xfs-with-log.zst");
     let (pages, packed) = Pages::from_file(&zstd::decode_all(&packed[..]).unwrap());
     let mut disk = common::read_all(&Pieces { pages, packed });
@@ -248,6 +279,19 @@ fn systems(place: &Path) {
     }
     assert!(disk::xfs::Xfs::open(Arc::new(disk.clone())).is_ok());
     keep("xfs", "log", &Sparse::pack(&disk));
+}
+
+/// Whether a sector is of what NTFS has, and nobody reads here: the table of capital letters, of which
+/// most are their own, so that each is one more than the one before; and the empty log, all ones.
+fn is_filler(sector: &[u8]) -> bool {
+    let letters: Vec<_> = sector
+        .chunks(2)
+        .map(|two| u16::from_le_bytes([two[0], two[1]]))
+        .collect();
+    let next = letters
+        .windows(2)
+        .filter(|two| two[1] == two[0].wrapping_add(1));
+    next.count() > 100 || sector.iter().all(|byte| *byte == 0xff)
 }
 
 fn histories() {
