@@ -32,6 +32,8 @@ pub struct ImageDocument {
     pub newest: Option<String>,
     /// What all of it takes in the store, index included.
     pub stored_bytes: Option<u64>,
+    /// Whether its history is encrypted; `null` where that cannot be told.
+    pub encrypted: Option<bool>,
     /// Why its history cannot be read; `null` where it can.
     pub unreadable: Option<String>,
 }

@@ -7,6 +7,7 @@
 //!
 //! [image]
 //! seal_key = "/etc/vardoger/seal.key"   # the key that seals histories of disks, outside the store
+//! encryption_key = "/etc/vardoger/encryption.key"   # the key that encrypts some, likewise
 //!
 //! [notify]
 //! ca_file = "/etc/ssl/our-ca.pem"   # who may vouch for receivers of notifications
@@ -48,6 +49,7 @@ struct RawStore {
 #[serde(default, deny_unknown_fields)]
 struct RawImage {
     seal_key: Option<PathBuf>,
+    encryption_key: Option<PathBuf>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -65,6 +67,8 @@ pub(crate) struct Config {
     pub(crate) store_max_bytes: u64,
     /// The file of the key that seals histories of disks.
     pub(crate) seal_key: PathBuf,
+    /// The file of the key that encrypts those that are to be.
+    pub(crate) encryption_key: PathBuf,
     /// The certificates of those who may vouch for receivers of notifications.
     pub(crate) notify_ca_file: Option<PathBuf>,
 }
@@ -91,9 +95,9 @@ fn directories() -> impl Iterator<Item = PathBuf> {
 }
 
 /// Beside the user's configuration.
-fn default_seal_key() -> PathBuf {
+fn beside(name: &str) -> PathBuf {
     let directory = directories().next();
-    directory.unwrap_or_default().join("seal.key")
+    directory.unwrap_or_default().join(name)
 }
 
 fn read(path: &Path) -> Result<Config, Failure> {
@@ -120,10 +124,14 @@ fn parse(text: &str) -> Result<Config, String> {
     if store_max_bytes == 0 {
         return Err("store.max_bytes is 0: no evidence could be kept".to_owned());
     }
+    let image = raw.image;
     Ok(Config {
         store: raw.store.path,
         store_max_bytes,
-        seal_key: raw.image.seal_key.unwrap_or_else(default_seal_key),
+        seal_key: image.seal_key.unwrap_or_else(|| beside("seal.key")),
+        encryption_key: image
+            .encryption_key
+            .unwrap_or_else(|| beside("encryption.key")),
         notify_ca_file: raw.notify.ca_file,
     })
 }

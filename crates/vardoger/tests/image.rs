@@ -454,6 +454,66 @@ fn damage_and_tampering_are_found() {
 }
 
 #[test]
+fn an_encrypted_history_is_nothing_without_its_key() {
+    let world = World::cold();
+    let disk = Disk::new(&world);
+    let add = format!("image add {} --encrypt", disk.image());
+    world.run(&add).expect(0);
+    disk.change(&["rm /home/ann/70000".to_owned()]);
+    world.run("image capture web1").expect(0);
+    let listed = world.data("image ls");
+    assert_eq!(list(&listed, "images")[0]["encrypted"], true);
+    let changes = events(&world.data("image diff web1"));
+    assert_eq!(changes["/home/ann/70000"], "deleted");
+    let restored = world.path("restored");
+    let restore = format!(
+        "image restore web1@-1 /home/ann/70000 --to {}",
+        restored.display()
+    );
+    world.run(&restore).expect(0);
+    assert_eq!(fs::read(restored.join("70000")).unwrap(), content(70_000));
+    world
+        .run("image diff web1 --since 2020-01-01T00:00Z")
+        .expect(0);
+    world.run("image check web1 --deep").expect(0);
+
+    // Whatever lies in the store of what was on the disk, records of changes too, is encrypted.
+    let mut files = Vec::new();
+    let directory = world.store().join("images/web1");
+    walk(&directory, &mut files);
+    let is_kept = |file: &PathBuf| {
+        let name = file.file_name().unwrap();
+        file.is_file() && name != "image.json" && name != "lock"
+    };
+    let all = files.iter().map(|file| directory.join(file));
+    let kept: Vec<_> = all.filter(is_kept).collect();
+    assert!(kept.len() >= 4, "{kept:?}");
+    for file in &kept {
+        assert!(fs::read(file).unwrap().starts_with(b"VDGRCRPT"), "{file:?}");
+    }
+
+    let key = world.path("config/vardoger/encryption.key");
+    let text = fs::read_to_string(&key).unwrap();
+    fs::write(&key, text.replace(['0', '1', '2'], "9")).unwrap();
+    let refused = world.run("image check web1").expect(1);
+    assert!(refused.stderr.contains("another key"), "{}", refused.stderr);
+    fs::remove_file(&key).unwrap();
+    for verb in ["log web1", "cat web1 /etc/passwd", "capture web1"] {
+        let refused = world.run(&format!("image {verb}")).expect(1);
+        assert!(
+            refused.stderr.contains("its key"),
+            "{verb}: {}",
+            refused.stderr
+        );
+    }
+    // Others do not need it.
+    world
+        .run(&format!("image add {} --name plain", disk.image()))
+        .expect(0);
+    world.assert_clean();
+}
+
+#[test]
 fn what_is_not_to_be_read_is_refused() {
     let world = World::cold();
     let disk = Disk::new(&world);

@@ -11,6 +11,7 @@ use super::examine::{FileList, volume_path};
 use super::order::{Disk, Order};
 use super::shadow::Shadows;
 use super::told::{ToldEvent, ToldExplanation, ToldFile};
+use super::vault::Vault;
 use ::image::blobs::{Blobs, MemoryBlobs};
 use ::image::changeset::Changeset;
 use ::image::history::History;
@@ -83,6 +84,9 @@ struct Kept {
     name: String,
     shelf: Arc<Shelf>,
     history: History,
+    /// What the history lies in.
+    kept: Arc<dyn Blobs>,
+    /// What the records lie in.
     blobs: Arc<dyn Blobs>,
     records: Records,
     notes: Vec<String>,
@@ -90,16 +94,16 @@ struct Kept {
 
 impl Kept {
     fn open(shadows: &Shadows, name: &str) -> Result<Self, ImageError> {
-        let shelf = Arc::new(shadows.images.read(name)?);
-        let (history, damage) = History::open_sound(&*shelf)?;
+        let Vault { shelf, blobs } = shadows.read(name)?;
+        let (history, damage) = History::open_sound(&*blobs)?;
         let note = |error| format!("{name} is damaged, what follows cannot be read: {error}");
         let notes = damage.map(note).into_iter().collect();
-        let blobs: Arc<dyn Blobs> = shelf.clone();
         let records = Records::open(&blobs, &history)?;
         Ok(Self {
             name: name.to_owned(),
             shelf,
             history,
+            kept: Arc::clone(&blobs),
             blobs,
             records,
             notes,
@@ -116,16 +120,19 @@ impl Kept {
             return Ok(());
         }
         // As the one writer, if there is none: another may have made them meanwhile.
-        match shadows.images.write(&self.name) {
-            Ok(shelf) => {
-                self.shelf = Arc::new(shelf);
-                self.blobs = self.shelf.clone();
-                self.history = History::open_sound(&*self.shelf)?.0;
+        match shadows.write(&self.name) {
+            Ok(Vault { shelf, blobs }) => {
+                self.shelf = shelf;
+                self.kept = Arc::clone(&blobs);
+                self.blobs = blobs;
+                self.history = History::open_sound(&*self.kept)?.0;
                 self.records = Records::open(&self.blobs, &self.history)?;
                 self.records.sweep(&*self.blobs)?;
             }
-            Err(StoreError::ImageBusy { .. }) => self.blobs = Arc::new(MemoryBlobs::default()),
-            Err(error) => return Err(error.into()),
+            Err(ImageError::Store(StoreError::ImageBusy { .. })) => {
+                self.blobs = Arc::new(MemoryBlobs::default());
+            }
+            Err(error) => return Err(error),
         }
         let missing = self.records.missing();
         for (done, sequence) in (0_u64..).zip(&missing) {
@@ -139,8 +146,10 @@ impl Kept {
     /// Gives the writer's lock back.
     fn release(&mut self, shadows: &Shadows) -> Result<(), ImageError> {
         if self.shelf.is_writer() {
-            self.shelf = Arc::new(shadows.images.read(&self.name)?);
-            self.blobs = self.shelf.clone();
+            let Vault { shelf, blobs } = shadows.read(&self.name)?;
+            self.shelf = shelf;
+            self.kept = Arc::clone(&blobs);
+            self.blobs = blobs;
             self.records = Records::open(&self.blobs, &self.history)?;
         }
         Ok(())
@@ -160,7 +169,7 @@ impl Kept {
         let size = |sequence| self.changeset(sequence).map_or(0, |one| one.disk_bytes);
         let size_bytes = size(before).saturating_add(size(sequence));
         let mut found = FileList::default();
-        let blobs = Some(&*self.shelf as &dyn Blobs);
+        let blobs = Some(&*self.kept);
         let hear: &mut dyn Hear = &mut found;
         shadows
             .worker
@@ -184,11 +193,8 @@ impl Kept {
         let RecordsError::Damaged { blob, .. } = error else {
             return Ok(());
         };
-        match shadows.images.write(&self.name) {
-            Ok(shelf) => shelf.remove(blob)?,
-            // Whoever writes to the image is not waited for.
-            Err(error) => return Err(error.into()),
-        }
+        // Whoever writes to the image is not waited for.
+        shadows.write(&self.name)?.blobs.remove(blob)?;
         self.records = Records::open(&self.blobs, &self.history)?;
         Ok(())
     }

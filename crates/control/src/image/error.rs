@@ -93,6 +93,12 @@ pub enum ImageError {
     /// The key that seals histories cannot be used.
     #[error("histories cannot be sealed: {0}")]
     Key(#[from] SecretError),
+    /// The key that encrypts histories cannot be used.
+    #[error("the history is encrypted, and cannot be read or written without its key: {0}")]
+    EncryptionKey(#[source] SecretError),
+    /// The history is encrypted with another key than ours.
+    #[error("the history cannot be decrypted: {0}")]
+    Encrypted(#[source] BlobError),
     /// A history could not be made shorter.
     #[error("nothing was forgotten: {0}")]
     Forget(#[from] ForgetError),
@@ -117,6 +123,7 @@ impl ImageError {
             Self::Live(_) | Self::Export(_) => "machine",
             Self::Write(_) | Self::Records(_) => "history",
             Self::Key(_) => "seal-key",
+            Self::EncryptionKey(_) | Self::Encrypted(_) => "encryption-key",
             Self::Forget(_) => "history",
             Self::Store(error) => match error {
                 StoreError::ImageMissing { .. } => "no-such-image",

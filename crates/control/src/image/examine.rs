@@ -16,7 +16,7 @@ use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use store::Shelf;
+use std::sync::Arc;
 
 /// The most files or events that are held for one answer.
 const MAX_TOLD: usize = 20_000_000;
@@ -68,7 +68,7 @@ pub(super) fn volume_path(text: &str) -> Result<VolumePath, ImageError> {
 #[derive(Default)]
 struct Opened {
     files: Vec<File>,
-    shelf: Option<(String, Shelf)>,
+    kept: Option<(String, Arc<dyn Blobs>)>,
     size_bytes: u64,
     notes: Vec<String>,
 }
@@ -94,9 +94,9 @@ impl Opened {
                 Ok(Disk::Image(self.take(chain)))
             }
             ImageReference::Kept { name, at } => {
-                let shelf = match self.shelf.take() {
-                    None => shadows.images.read(name)?,
-                    Some((other, shelf)) if other == *name => shelf,
+                let blobs = match self.kept.take() {
+                    None => shadows.read(name)?.blobs,
+                    Some((other, blobs)) if other == *name => blobs,
                     Some((other, _)) => {
                         return Err(ImageError::NoSuch(format!(
                             "{other} and {name} are two histories: restore one of them to a file, \
@@ -104,14 +104,14 @@ impl Opened {
                         )));
                     }
                 };
-                let (history, damage) = History::open_sound(&shelf)?;
+                let (history, damage) = History::open_sound(&*blobs)?;
                 self.notes.extend(damage.map(|error| {
                     format!("{name} is damaged, what follows cannot be read: {error}")
                 }));
                 let found = at.find(history.changesets())?;
                 let sequence = found.changeset.sequence;
                 self.size_bytes = self.size_bytes.saturating_add(found.changeset.disk_bytes);
-                self.shelf = Some((name.clone(), shelf));
+                self.kept = Some((name.clone(), blobs));
                 Ok(Disk::Version(sequence))
             }
         }
@@ -135,7 +135,7 @@ impl Opened {
         order: &Order,
         hear: &mut dyn Hear,
     ) -> Result<(), ImageError> {
-        let blobs = self.shelf.as_ref().map(|(_, shelf)| shelf as &dyn Blobs);
+        let blobs = self.kept.as_ref().map(|(_, blobs)| &**blobs);
         worker.carry_out(order, &self.files, self.size_bytes, blobs, hear)
     }
 }

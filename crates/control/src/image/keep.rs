@@ -1,7 +1,8 @@
 //! Histories that are kept well: sealed, checked, anchored, and not longer than wanted.
 
 use super::error::ImageError;
-use super::shadow::{Shadows, sealed};
+use super::shadow::Shadows;
+use super::vault::Vault;
 use ::image::blobs::Blobs;
 use ::image::check::{Level, Report, check as look};
 use ::image::forget::{Swept, Window, merge, sweep, until};
@@ -65,11 +66,11 @@ pub fn check(
     level: Level,
     anchor: Option<&Anchor>,
 ) -> Result<Checked, ImageError> {
-    let shelf = shadows.images.read(name)?;
+    let Vault { shelf, blobs } = shadows.read(name)?;
     let jobs = available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    let report = look(&shelf, level, jobs)?;
+    let report = look(&*blobs, level, jobs)?;
     // What is damaged stands in the report; its seals say nothing.
-    let (history, _) = History::open_sound(&shelf)?;
+    let (history, _) = History::open_sound(&*blobs)?;
     let keys = [key];
     let trust = Trust {
         image: shelf.record().id,
@@ -88,8 +89,8 @@ pub fn check(
 /// # Errors
 /// There is no such image, its history cannot be read, or is empty.
 pub fn anchor(shadows: &Shadows, name: &str) -> Result<Anchor, ImageError> {
-    let shelf = shadows.images.read(name)?;
-    let history = History::open(&shelf)?;
+    let Vault { shelf, blobs } = shadows.read(name)?;
+    let history = History::open(&*blobs)?;
     Anchor::of(shelf.record().id, &history)
         .ok_or_else(|| ImageError::NoSuch(format!("{name} has no changeset yet")))
 }
@@ -114,9 +115,9 @@ pub fn would_forget(
     name: &str,
     window: Window,
 ) -> Result<Option<u64>, ImageError> {
-    let shelf = shadows.images.read(name)?;
-    let history = History::open(&shelf)?;
-    Ok(until(&shelf, &history, window)?)
+    let blobs = shadows.read(name)?.blobs;
+    let history = History::open(&*blobs)?;
+    Ok(until(&*blobs, &history, window)?)
 }
 
 /// Merges what is older than a window, and removes what nothing needs any more.
@@ -129,8 +130,8 @@ pub fn forget(
     name: &str,
     window: Window,
 ) -> Result<Forgotten, ImageError> {
-    let shelf = Arc::new(shadows.images.write(name)?);
-    let blobs: Arc<dyn Blobs> = Arc::new(sealed(&shelf, key));
+    let vault = shadows.write(name)?;
+    let blobs: Arc<dyn Blobs> = Arc::new(vault.sealed(key));
     let mut history = History::open(&*blobs)?;
     if let Some(until) = until(&*blobs, &history, window)? {
         history = merge(&blobs, &history, until)?;

@@ -15,7 +15,8 @@ use super::capture::Captured;
 use super::counting::Counting;
 use super::error::ImageError;
 use super::export::{dirty, whole};
-use super::shadow::{Shadows, sealed};
+use super::shadow::{NewImage, Shadows};
+use super::vault::Vault;
 use crate::session::now;
 use block::nbd::{Export, dirty_bitmap};
 use hypervisor::RunRoot;
@@ -23,7 +24,6 @@ use hypervisor::live::{
     Base, CaptureRequest, Changed, DiskChoice, FreezeRequest, Label, LiveDisk, LiveDisks,
     LiveMachine, Outcome, PointDisk, PointInTime, ProcessId, Released, beside_a_guest,
 };
-use image::blobs::Blobs;
 use image::changeset;
 use image::changeset::Kind;
 use image::compare::changed_blocks;
@@ -35,7 +35,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use store::{ImageRecord, ImageSource, Shelf};
+use store::{ImageRecord, ImageSource};
 use uuid::Uuid;
 
 /// The note that holds, as JSON, what the next capture goes on from.
@@ -86,7 +86,7 @@ impl KeptBase {
 /// One disk of a machine that is being captured.
 struct Target {
     record: ImageRecord,
-    shelf: Arc<Shelf>,
+    vault: Vault,
     disk: String,
 }
 
@@ -100,7 +100,7 @@ pub async fn add_live(
     shadows: &Shadows,
     keys: (&SealingKey, &GuardProgram),
     machine: &Machine,
-    (name, chosen): (&str, &[String]),
+    (new, chosen): (NewImage<'_>, &[String]),
     progress: &mut (dyn FnMut(u64, u64) + Send),
 ) -> Result<Vec<(ImageRecord, Captured)>, ImageError> {
     let mut live = LiveMachine::connect(&machine.monitor).await?;
@@ -125,19 +125,19 @@ pub async fn add_live(
     let mut targets = Vec::new();
     for disk in &disks {
         let name = match disks.len() {
-            1 => name.to_owned(),
-            _ => format!("{name}-{}", plain(&disk.name)),
+            1 => new.name.to_owned(),
+            _ => format!("{}-{}", new.name, plain(&disk.name)),
         };
-        let record = record(&name, machine, disk)?;
-        match shadows.images.create(&name, &record) {
-            Ok(shelf) => targets.push(Target {
+        let mut record = record(&name, machine, disk)?;
+        match shadows.create(&mut record, new.encrypted) {
+            Ok(vault) => targets.push(Target {
                 record,
-                shelf: Arc::new(shelf),
+                vault,
                 disk: disk.name.clone(),
             }),
             Err(error) => {
                 discard(shadows, targets)?;
-                return Err(error.into());
+                return Err(error);
             }
         }
     }
@@ -205,8 +205,9 @@ pub async fn capture_live(
     let mut machine: Option<Machine> = None;
     let mut targets = Vec::new();
     for name in names {
-        let shelf = Arc::new(shadows.images.write(name)?);
-        let record = shelf.record();
+        let vault = shadows.write(name)?;
+        vault.tidy();
+        let record = vault.shelf.record();
         let ImageSource::Machine { vm, disk } = &record.source else {
             return Err(ImageError::NoSuch(format!("{name} is of no machine")));
         };
@@ -224,7 +225,7 @@ pub async fn capture_live(
         machine.get_or_insert(of);
         targets.push(Target {
             record,
-            shelf,
+            vault,
             disk,
         });
     }
@@ -243,7 +244,9 @@ async fn capture_all(
     let run = RunRoot::open().and_then(|root| root.create(None));
     let run = run.map_err(hypervisor::live::LiveError::from)?;
     let note = label(&Uuid::now_v7().simple().to_string())?;
-    let scratch = targets.first().map_or(run.path(), |one| one.shelf.path());
+    let scratch = targets
+        .first()
+        .map_or(run.path(), |one| one.vault.shelf.path());
     let mut disks = Vec::new();
     for target in targets {
         disks.push(DiskChoice {
@@ -316,7 +319,7 @@ fn remember(
     if let Ok(text) = serde_json::to_string(&kept) {
         record.notes.insert(BASE.to_owned(), text);
     }
-    target.shelf.set_record(&record)?;
+    target.vault.shelf.set_record(&record)?;
     Ok(record)
 }
 
@@ -328,7 +331,7 @@ fn take(
     key: &SealingKey,
     progress: &mut (dyn FnMut(u64, u64) + Send),
 ) -> Result<Captured, ImageError> {
-    let blobs = Counting::new(Arc::new(sealed(&target.shelf, key)));
+    let blobs = Counting::new(Arc::new(target.vault.sealed(key)));
     let history = History::open(&blobs)?;
     let mut contexts = vec![block::nbd::ALLOCATION.to_owned()];
     if let Changed::Dirty { bitmap, .. } = &disk.changed {
@@ -358,8 +361,8 @@ fn take(
         }
         (Some(last), Changed::All(why)) => {
             notes.push(format!("the whole disk was read and compared: {why}"));
-            let shelf: Arc<dyn Blobs> = Arc::clone(&target.shelf) as Arc<dyn Blobs>;
-            let version = history.version(shelf, last.changeset.sequence)?;
+            let kept = Arc::clone(&target.vault.blobs);
+            let version = history.version(kept, last.changeset.sequence)?;
             let all = export.size_bytes();
             let changed = changed_blocks(&version, &export, |at| progress(at, all))
                 .map_err(WriteError::from)?;

@@ -27,6 +27,7 @@ mod reference;
 mod shadow;
 mod talk;
 mod told;
+mod vault;
 mod wire;
 mod worker;
 
@@ -47,6 +48,9 @@ pub use keep::{
 };
 pub use live::{GuardProgram, Machine, add_live, capture_live, release};
 pub use reference::{ImageReference, Point, time};
-pub use shadow::{Listed, ShadowedImage, Shadows, add, capture_again, list, remove, show};
+pub use shadow::{
+    Listed, NewImage, ShadowedImage, Shadows, add, capture_again, list, remove, show,
+};
 pub use told::{Bytes, ToldEvent, ToldExplanation, ToldFile, ToldKind, ToldTime, ToldVolume};
+pub use vault::{ENCRYPTION_CREDENTIAL, EncryptionKey, is_encrypted};
 pub use worker::{ServeError, serve};

@@ -4,14 +4,14 @@ use super::asker::WorkerProgram;
 use super::capture::{Captured, capture};
 use super::chain::{Chain, ImageFile};
 use super::error::ImageError;
+use super::vault::{EncryptionKey, Vault};
 use crate::session::now;
 use disk::Format;
 use image::blobs::Blobs;
 use image::history::History;
-use image::seal::{SealingBlobs, SealingKey};
+use image::seal::SealingKey;
 use image::writer::Written;
 use std::path::PathBuf;
-use std::sync::Arc;
 use store::{ImageRecord, ImageSource, Images, Shelf, StoreError};
 use uuid::Uuid;
 
@@ -41,12 +41,17 @@ pub struct Shadows {
     pub images: Images,
     /// How workers are started.
     pub worker: WorkerProgram,
+    /// Where the key is that encrypts histories.
+    pub encryption: EncryptionKey,
 }
 
-/// The shelf of a writer, on which changesets are sealed.
-pub(super) fn sealed(shelf: &Arc<Shelf>, key: &SealingKey) -> SealingBlobs<Arc<Shelf>> {
-    let image = shelf.record().id;
-    SealingBlobs::new(Arc::clone(shelf), image, key.clone(), Box::new(now))
+/// An image that is to be added.
+#[derive(Debug, Clone, Copy)]
+pub struct NewImage<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Whether its history is encrypted.
+    pub encrypted: bool,
 }
 
 /// Adds an image under a name, and captures it whole.
@@ -56,19 +61,18 @@ pub(super) fn sealed(shelf: &Arc<Shelf>, key: &SealingKey) -> SealingBlobs<Arc<S
 pub fn add(
     shadows: &Shadows,
     key: &SealingKey,
-    name: &str,
+    new: NewImage<'_>,
     file: &ImageFile,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<(ImageRecord, Captured), ImageError> {
     let chain = Chain::open(&shadows.worker, file)?;
-    let record = record(name, file, &chain)?;
-    let shelf = Arc::new(shadows.images.create(name, &record)?);
-    let blobs = sealed(&shelf, key);
+    let mut record = record(new.name, file, &chain)?;
+    let vault = shadows.create(&mut record, new.encrypted)?;
+    let blobs = vault.sealed(key);
     let captured = capture(&shadows.worker, &chain, &blobs, now(), progress);
-    drop(blobs);
+    drop((blobs, vault));
     if captured.is_err() {
-        drop(shelf);
-        shadows.images.remove(name)?;
+        shadows.images.remove(new.name)?;
     }
     Ok((record, captured?))
 }
@@ -111,10 +115,11 @@ pub fn capture_again(
     name: &str,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<(ImageRecord, Captured), ImageError> {
-    let shelf = Arc::new(shadows.images.write(name)?);
-    let record = shelf.record();
+    let vault = shadows.write(name)?;
+    let record = vault.shelf.record();
     let chain = Chain::open(&shadows.worker, &source(&record)?)?;
-    let blobs = sealed(&shelf, key);
+    vault.tidy();
+    let blobs = vault.sealed(key);
     let captured = capture(&shadows.worker, &chain, &blobs, now(), progress)?;
     Ok((record, captured))
 }
@@ -152,9 +157,9 @@ pub struct Listed {
 ///
 /// # Errors
 /// They cannot be listed.
-pub fn list(images: &Images) -> Result<Vec<Listed>, ImageError> {
-    let listed = images.names()?.into_iter().map(|name| {
-        let image = show(images, &name).map_err(|error| error.to_string());
+pub fn list(shadows: &Shadows) -> Result<Vec<Listed>, ImageError> {
+    let listed = shadows.images.names()?.into_iter().map(|name| {
+        let image = show(shadows, &name).map_err(|error| error.to_string());
         Listed { name, image }
     });
     Ok(listed.collect())
@@ -164,9 +169,9 @@ pub fn list(images: &Images) -> Result<Vec<Listed>, ImageError> {
 ///
 /// # Errors
 /// There is none of this name, or its history cannot be read.
-pub fn show(images: &Images, name: &str) -> Result<ShadowedImage, ImageError> {
-    let shelf = images.read(name)?;
-    let (history, damage) = History::open_sound(&shelf)?;
+pub fn show(shadows: &Shadows, name: &str) -> Result<ShadowedImage, ImageError> {
+    let Vault { shelf, blobs } = shadows.read(name)?;
+    let (history, damage) = History::open_sound(&*blobs)?;
     Ok(ShadowedImage {
         damage: damage.map(|error| error.to_string()),
         record: shelf.record(),

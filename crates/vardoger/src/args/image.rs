@@ -167,6 +167,9 @@ pub(crate) struct ImageAddArgs {
     /// An internal snapshot of it, in place of the present disk
     #[arg(long, value_name = "NAME")]
     pub(crate) snapshot: Option<String>,
+    /// Encrypt its history; the key is made where there is none, and without it nothing can be read
+    #[arg(long)]
+    pub(crate) encrypt: bool,
     /// A directory, besides the image's own, in which images may lie that it stands on
     #[arg(long, value_name = "DIR")]
     pub(crate) allow: Vec<PathBuf>,

@@ -14,8 +14,8 @@ use crate::{output, report, session};
 use computation::job::sanitise;
 use control::ControlError;
 use control::image::{
-    self, Captured, ImageError, ImageFile, ImageReference, Level, Listed, Named, Point, SealingKey,
-    Shadows, WorkerProgram,
+    self, Captured, EncryptionKey, ImageError, ImageFile, ImageReference, Level, Listed, Named,
+    NewImage, Point, SealingKey, Shadows, WorkerProgram,
 };
 use schema::{ChangesetDocument, Document, ImageDocument, ImageListDocument, ImageLogDocument};
 use std::collections::BTreeMap;
@@ -118,6 +118,10 @@ fn shadows(global: &Global) -> Result<Shadows, Failure> {
             program: PathBuf::from(worker::PROGRAM),
             arguments: worker::IMAGE,
         },
+        encryption: EncryptionKey {
+            file: crate::config::load()?.encryption_key,
+            store: session::config(global)?.store,
+        },
     })
 }
 
@@ -169,9 +173,13 @@ async fn add(global: &Global, arguments: &ImageAddArgs) -> Result<ExitCode, Fail
         snapshot: arguments.snapshot.clone(),
         allowed: arguments.allow.clone(),
     };
-    let key = sealing_key(global)?;
+    let (key, encrypted) = (sealing_key(global)?, arguments.encrypt);
     let added = work(global, move |shadows, reading| {
-        image::add(shadows, &key, &name, &file, &mut |done, all| {
+        let new = NewImage {
+            name: &name,
+            encrypted,
+        };
+        image::add(shadows, &key, new, &file, &mut |done, all| {
             reading.reached(done, all);
         })
     });
@@ -316,7 +324,7 @@ fn to_second(time: &str) -> String {
 }
 
 fn ls(global: &Global) -> Result<ExitCode, Failure> {
-    let found = image::list(&shadows(global)?.images).map_err(failed)?;
+    let found = image::list(&shadows(global)?).map_err(failed)?;
     let documents: Vec<ImageDocument> = found.into_iter().map(document).collect();
     if global.json() {
         let list = ImageListDocument { images: documents };
@@ -362,6 +370,7 @@ fn document(listed: Listed) -> ImageDocument {
                 oldest: taken(found.changesets.first()),
                 newest: taken(found.changesets.last()),
                 stored_bytes: Some(found.stored_bytes),
+                encrypted: Some(image::is_encrypted(&found.record)),
                 unreadable: found.damage,
             }
         }
@@ -376,6 +385,7 @@ fn document(listed: Listed) -> ImageDocument {
             oldest: None,
             newest: None,
             stored_bytes: None,
+            encrypted: None,
             unreadable: Some(error),
         },
     }
@@ -389,7 +399,7 @@ fn source(source: &ImageSource) -> String {
 }
 
 fn log(global: &Global, name: &str) -> Result<ExitCode, Failure> {
-    let found = image::show(&shadows(global)?.images, name).map_err(failed)?;
+    let found = image::show(&shadows(global)?, name).map_err(failed)?;
     let newest_first = found.changesets.iter().rev();
     let changesets: Vec<_> = newest_first.map(|one| changeset(name, one)).collect();
     if global.json() {

@@ -7,7 +7,7 @@ use crate::failure::Failure;
 use crate::progress::Reading;
 use crate::{output, session};
 use control::ControlError;
-use control::image::{self, Captured, GuardProgram, ImageError, Machine, WorkerProgram};
+use control::image::{self, Captured, GuardProgram, ImageError, Machine, NewImage, WorkerProgram};
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::process::ExitCode;
@@ -52,7 +52,11 @@ pub(super) async fn add(
     let name = arguments.name.clone().unwrap_or_default();
     let reading = Reading::new(global.quiet);
     let mut progress = |done, all| reading.reached(done, all);
-    let (guard, chosen) = (guard(), (name.as_str(), arguments.disk.as_slice()));
+    let new = NewImage {
+        name: &name,
+        encrypted: arguments.encrypt,
+    };
+    let (guard, chosen) = (guard(), (new, arguments.disk.as_slice()));
     let added = image::add_live(&shadows, (&key, &guard), &machine, chosen, &mut progress);
     until_done(global, &reading, added).await
 }
