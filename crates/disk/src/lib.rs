@@ -13,6 +13,8 @@
 //! | [`ntfs`] | NTFS: files with their streams, what each block is |
 //! | [`partition`] | partition tables: MBR and GPT |
 //! | [`system`] | [`FileSystem`](system::FileSystem): the shape that file systems besides ext share |
+//! | [`vhdx`](mod@vhdx) | VHDX images that were closed |
+//! | [`vmdk`] | VMDK images, in one file or several |
 //! | [`volume`] | what lies on disks: partitions, volumes of LVM2, and what each of them holds |
 //! | [`xfs`] | XFS: files, what each block is, the log |
 //!
@@ -70,6 +72,8 @@ pub mod partition;
 pub mod qcow2;
 pub mod read_at;
 pub mod system;
+pub mod vhdx;
+pub mod vmdk;
 pub mod volume;
 pub mod xfs;
 

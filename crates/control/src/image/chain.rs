@@ -1,6 +1,6 @@
 //! The files that a disk is made of, found and opened by us, understood by a worker.
 //!
-//! An image names the one below it. Whoever wrote the image chose that name, so it is followed only
+//! An image names the one below it, or the files that it is in. Whoever wrote the image chose that name, so it is followed only
 //! into directories that are allowed, and the format below is taken from the image that names it or
 //! from the operator, never from what a guest can write.
 
@@ -124,10 +124,16 @@ impl Chain {
                 Some(self.take(&found)?)
             }
         };
+        let mut parts = Vec::new();
+        for named in &description.parts {
+            let found = beside(path, named, allowed).map_err(|why| below(named, &why))?;
+            parts.push(self.take(&found)?);
+        }
         self.disk.layers.push(Layer {
             format: format.into(),
             file,
             data_file,
+            parts,
         });
         let Some(backing) = description.backing else {
             return Ok(None);

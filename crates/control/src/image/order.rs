@@ -94,6 +94,8 @@ pub(super) struct Layer {
     pub(super) file: usize,
     /// The place of the file that holds its data, where that is another.
     pub(super) data_file: Option<usize>,
+    /// The places of the files that it names as its parts, in their order.
+    pub(super) parts: Vec<usize>,
 }
 
 /// What an image is, as far as its header says.
@@ -102,6 +104,8 @@ pub(super) struct Description {
     pub(super) disk_bytes: u64,
     pub(super) backing: Option<BackingName>,
     pub(super) data_file: Option<String>,
+    /// The files that it names as its parts.
+    pub(super) parts: Vec<String>,
 }
 
 /// The image below, as this one names it.

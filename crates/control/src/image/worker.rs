@@ -5,6 +5,8 @@ use super::order::{BackingName, Description, Disk, Layer, Layers, Order};
 use super::talk::{FarBlobs, Talk};
 use block::DirectFile;
 use disk::qcow2::{Header, Parts, Qcow2, Qcow2Error};
+use disk::vhdx::{Vhdx, VhdxError};
+use disk::vmdk::{self, Vmdk, VmdkError};
 use disk::{Format, ReadAt, ReadError, Source};
 use image::compare::changed_blocks;
 use image::files::{Compared, DiskFiles, FilesError, Ranges, compare_disks};
@@ -60,12 +62,14 @@ pub(super) enum WorkError {
     Talk(#[from] io::Error),
     #[error("{0}")]
     Order(&'static str),
-    #[error("images in the format {0} are not read yet: qcow2 and raw are")]
-    Format(&'static str),
     #[error("there is no snapshot {0:?} in the image")]
     NoSnapshot(String),
     #[error(transparent)]
     Qcow2(#[from] Qcow2Error),
+    #[error(transparent)]
+    Vmdk(#[from] VmdkError),
+    #[error(transparent)]
+    Vhdx(#[from] VhdxError),
     #[error(transparent)]
     Read(#[from] ReadError),
     #[error(transparent)]
@@ -171,6 +175,22 @@ fn describe(format: Format, file: &Source) -> Result<Description, WorkError> {
             disk_bytes: file.size_bytes(),
             backing: None,
             data_file: None,
+            parts: Vec::new(),
+        }),
+        Format::Vmdk => {
+            let descriptor = vmdk::describe(&**file)?;
+            Ok(Description {
+                disk_bytes: descriptor.size_bytes(),
+                backing: None,
+                data_file: None,
+                parts: descriptor.files().map(str::to_owned).collect(),
+            })
+        }
+        Format::Vhdx => Ok(Description {
+            disk_bytes: Vhdx::open(Arc::clone(file))?.size_bytes(),
+            backing: None,
+            data_file: None,
+            parts: Vec::new(),
         }),
         Format::Qcow2 => {
             let header = Header::read(&**file)?;
@@ -181,9 +201,9 @@ fn describe(format: Format, file: &Source) -> Result<Description, WorkError> {
                     format: backing.format,
                 }),
                 data_file: header.data_file,
+                parts: Vec::new(),
             })
         }
-        other => Err(WorkError::Format(other.name())),
     }
 }
 
@@ -214,7 +234,15 @@ fn open_layer(
         .ok_or(WorkError::Order("an unknown format"))?;
     match (format, snapshot) {
         (Format::Raw, None) => Ok(file),
-        (Format::Raw, Some(name)) => Err(WorkError::NoSnapshot(name.to_owned())),
+        (Format::Raw | Format::Vmdk | Format::Vhdx, Some(name)) => {
+            Err(WorkError::NoSnapshot(name.to_owned()))
+        }
+        (Format::Vmdk, None) => {
+            let parts = layer.parts.iter().map(|place| find(*place));
+            let parts = parts.collect::<Result<Vec<_>, _>>()?;
+            Ok(Arc::new(Vmdk::open(file, parts)?))
+        }
+        (Format::Vhdx, None) => Ok(Arc::new(Vhdx::open(file)?)),
         (Format::Qcow2, _) => {
             let header = Header::read(&*file)?;
             let data_file = layer.data_file.map(find).transpose()?;
@@ -225,7 +253,6 @@ fn open_layer(
                 Some(name) => at_snapshot(&image, name),
             }
         }
-        (other, _) => Err(WorkError::Format(other.name())),
     }
 }
 
