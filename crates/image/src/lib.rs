@@ -21,6 +21,7 @@
 //! | [`history`] | the chain, and versions of the disk out of it |
 //! | [`seal`] | who vouches for a changeset, and whether a history is what it was |
 //! | [`check`] | whether all that a history names is there and is what it was |
+//! | [`evidence`] | logs, logins, commands and work on packages, as the disk tells them |
 //! | [`packages`] | what the package databases on a disk say of changes |
 //! | [`records`] | what happened to files, kept so that it is answered at once |
 //! | [`forget`] | the oldest changesets into one base; what nobody needs is removed |
@@ -47,6 +48,7 @@ pub mod check;
 mod codec;
 pub mod compare;
 pub mod crypt;
+pub mod evidence;
 pub mod files;
 pub mod forget;
 pub mod history;

@@ -27,6 +27,7 @@ mod image;
 mod plain;
 mod publish;
 mod run;
+mod timeline;
 
 pub use crate::campaign::{
     CampaignDocument, CampaignListDocument, FaultOutcomesDocument, TrialDocument,
@@ -49,4 +50,7 @@ pub use crate::publish::{PublishedSchema, schemas};
 pub use crate::run::{
     CoverageDocument, DeviationDocument, InjectionDocument, MetricDocument, PlacementDocument,
     ProvenanceDocument, ReplicaDocument, RunDocument, RunListDocument, RunRow,
+};
+pub use crate::timeline::{
+    ActorDocument, LogEntryDocument, TimelineDocument, TimelineEntryDocument,
 };

@@ -6,7 +6,8 @@ use crate::{
     ErrorDocument, ExportDocument, FileDocument, FileEventDocument, FileListDocument,
     FindingDocument, FindingListDocument, GoldenDocument, ImageAnchorDocument, ImageCheckDocument,
     ImageDiffDocument, ImageDocument, ImageForgetDocument, ImageListDocument, ImageLogDocument,
-    Payload, RunDocument, RunListDocument, VersionDocument,
+    Payload, RunDocument, RunListDocument, TimelineDocument, TimelineEntryDocument,
+    VersionDocument,
 };
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
@@ -80,6 +81,8 @@ pub fn schemas() -> Vec<PublishedSchema> {
         PublishedSchema::of::<GoldenDocument>(),
         PublishedSchema::of::<RunDocument>(),
         PublishedSchema::of::<RunListDocument>(),
+        PublishedSchema::of::<TimelineDocument>(),
+        PublishedSchema::of::<TimelineEntryDocument>(),
         PublishedSchema::of::<VersionDocument>(),
     ];
     all.sort_by_key(|one| one.name);

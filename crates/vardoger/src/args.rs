@@ -4,7 +4,10 @@
 
 mod image;
 
-pub(crate) use image::{ChangesArgs, ForgetArgs, ImageAddArgs, ImageVerb, ReadingArgs};
+pub(crate) use image::{
+    ChangesArgs, ExportFormat, ForgetArgs, ImageAddArgs, ImageExportArgs, ImageVerb, ReadingArgs,
+    TimelineArgs,
+};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use control::saved::Which;

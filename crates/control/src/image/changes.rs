@@ -21,7 +21,9 @@ use ::image::records::{
 };
 use model::Timestamp;
 use std::collections::BTreeMap;
+use std::io::{BufWriter, Write};
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::Arc;
 use store::{Shelf, StoreError};
 
@@ -77,6 +79,30 @@ pub fn changes(
         kept.complete(shadows, progress)?;
     }
     Err(ImageError::Worker("change records stay damaged".to_owned()))
+}
+
+/// Writes changes into a file that is not there yet, each as `write` writes it: aside, and named when
+/// it is whole.
+///
+/// # Errors
+/// As of [`changes`], or the file cannot be written.
+pub fn export_changes(
+    shadows: &Shadows,
+    asked: &ChangesAsked,
+    to: &Path,
+    progress: &mut dyn FnMut(u64, u64),
+    write: &mut dyn FnMut(&mut dyn Write, &Change) -> Result<(), ImageError>,
+) -> Result<Vec<String>, ImageError> {
+    let file = block::NewFile::create(to).map_err(ImageError::file("make", to))?;
+    let mut output = BufWriter::new(file.file());
+    let notes = changes(shadows, asked, progress, &mut |change| {
+        write(&mut output, &change)?;
+        Ok(ControlFlow::Continue(()))
+    })?;
+    output.flush().map_err(ImageError::file("write", to))?;
+    drop(output);
+    file.keep().map_err(ImageError::file("write", to))?;
+    Ok(notes)
 }
 
 /// The records of an image, and what they are made from.

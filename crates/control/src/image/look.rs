@@ -3,7 +3,8 @@
 use super::order::VolumePath;
 use super::talk::Talk;
 use super::told::{
-    Bytes, Told, ToldEvent, ToldExplanation, ToldFile, ToldKind, ToldTime, ToldVolume,
+    Bytes, Told, ToldActor, ToldEntry, ToldEvent, ToldExplanation, ToldFile, ToldKind, ToldTime,
+    ToldVolume,
 };
 use super::worker::{WorkError, chain_of};
 use disk::volume::Volume;
@@ -13,6 +14,7 @@ use image::files::{
 };
 use image::packages::explain;
 use image::records::Explanation;
+use std::ops::RangeInclusive;
 
 /// Files or events that are told at once.
 const BATCH: usize = 256;
@@ -215,6 +217,45 @@ pub(super) fn take_out(talk: &Talk, disk: Source, path: &VolumePath) -> Result<(
         }
     }
     Ok(())
+}
+
+/// Tells what logs on a disk tell of a time.
+pub(super) fn evidence(
+    talk: &Talk,
+    disk: Source,
+    wanted: RangeInclusive<i64>,
+) -> Result<(), WorkError> {
+    let disk = DiskFiles::read(&[disk]);
+    for (volume, files) in disk.readable() {
+        let found = image::evidence::evidence(files, &wanted);
+        if found.cut {
+            let note = format!("{}: older entries of its logs are left out", volume.name);
+            talk.item(&Told::Note(note))?;
+        }
+        for entries in found.entries.chunks(BATCH) {
+            let told = entries.iter().map(|one| entry(&volume.name, one));
+            talk.item(&Told::Entries(told.collect()))?;
+        }
+    }
+    Ok(())
+}
+
+fn entry(volume: &str, entry: &image::evidence::Entry) -> ToldEntry {
+    ToldEntry {
+        time: entry.time,
+        certainty: entry.certainty.name().to_owned(),
+        kind: entry.kind.name().to_owned(),
+        volume: volume.to_owned(),
+        source: Bytes(entry.source.clone()),
+        text: entry.text.clone(),
+        actor: entry.actor.as_ref().map(|actor| ToldActor {
+            user: actor.user.clone(),
+            process: actor.process.clone(),
+            confidence: actor.confidence.name().to_owned(),
+        }),
+        paths: entry.paths.iter().cloned().map(Bytes).collect(),
+        packages: entry.packages.clone(),
+    }
 }
 
 /// Tells what happened between two disks.

@@ -26,6 +26,7 @@ mod place;
 mod reference;
 mod shadow;
 mod talk;
+mod timeline;
 mod told;
 mod vault;
 mod wire;
@@ -40,7 +41,7 @@ pub use ::image::writer::Written;
 pub use asker::WorkerProgram;
 pub use capture::{Captured, capture};
 pub use chain::{Chain, ImageFile};
-pub use changes::{Change, ChangesAsked, changes};
+pub use changes::{Change, ChangesAsked, changes, export_changes};
 pub use error::ImageError;
 pub use examine::{FileList, Named, Restored, cat, diff, files, restore, take_out};
 pub use keep::{
@@ -51,6 +52,10 @@ pub use reference::{ImageReference, Point, time};
 pub use shadow::{
     Listed, NewImage, ShadowedImage, Shadows, add, capture_again, list, remove, show,
 };
-pub use told::{Bytes, ToldEvent, ToldExplanation, ToldFile, ToldKind, ToldTime, ToldVolume};
+pub use timeline::{Claim, Moment, Timeline, What, timeline};
+pub use told::{
+    Bytes, ToldActor, ToldEntry, ToldEvent, ToldExplanation, ToldFile, ToldKind, ToldTime,
+    ToldVolume,
+};
 pub use vault::{ENCRYPTION_CREDENTIAL, EncryptionKey, is_encrypted};
 pub use worker::{ServeError, serve};

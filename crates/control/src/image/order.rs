@@ -28,6 +28,8 @@ pub(super) enum Order {
     TakeOut { disk: Disk, path: VolumePath },
     /// Tells the bytes of the disk.
     Whole { disk: Disk },
+    /// Tells what logs on the disk tell of a time: nanoseconds since 1970.
+    Evidence { disk: Disk, since: i64, until: i64 },
     /// Tells what happened between two disks. Two versions are of one history.
     Compare { before: Disk, after: Disk },
 }

@@ -175,6 +175,40 @@ pub struct ToldExplanation {
     pub after: String,
 }
 
+/// Something that a disk tells of a time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToldEntry {
+    /// When, in nanoseconds since 1970.
+    pub time: i64,
+    /// How sure that is, by its name.
+    pub certainty: String,
+    /// What it is about, by its name.
+    pub kind: String,
+    /// The volume that the file is on.
+    pub volume: String,
+    /// The file in which it stands.
+    pub source: Bytes,
+    /// What it says.
+    pub text: String,
+    /// Who did it, where it says so.
+    pub actor: Option<ToldActor>,
+    /// Paths that it names.
+    pub paths: Vec<Bytes>,
+    /// Packages that it names.
+    pub packages: Vec<String>,
+}
+
+/// Who did something, as something on a disk says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToldActor {
+    /// The user: a name, or a number where there is none.
+    pub user: String,
+    /// The program.
+    pub process: Option<String>,
+    /// How much the source is worth, by its name.
+    pub confidence: String,
+}
+
 /// A part of a worker's result on files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -184,6 +218,7 @@ pub(super) enum Told {
     Volume(ToldVolume),
     Files(Vec<ToldFile>),
     Events(Vec<ToldEvent>),
+    Entries(Vec<ToldEntry>),
     /// A disk whose bytes follow, as far as they are not zeros.
     Disk {
         size_bytes: u64,

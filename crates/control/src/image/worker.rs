@@ -129,6 +129,9 @@ fn carry_out(talk: &Talk, files: Vec<File>, order: Order) -> Result<(), WorkErro
         Order::Cat { disk, path } => look::cat(talk, find(talk, &files, &disk)?, &path),
         Order::TakeOut { disk, path } => look::take_out(talk, find(talk, &files, &disk)?, &path),
         Order::Whole { disk } => look::whole(talk, &*find(talk, &files, &disk)?),
+        Order::Evidence { disk, since, until } => {
+            look::evidence(talk, find(talk, &files, &disk)?, since..=until)
+        }
         Order::Compare { before, after } => {
             let dirty = dirty(talk, &before, &after)?;
             let (before, after) = (find(talk, &files, &before)?, find(talk, &files, &after)?);

@@ -1,6 +1,6 @@
 //! The grammar of `image`.
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use model::Timestamp;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -56,6 +56,10 @@ pub(crate) enum ImageVerb {
         #[command(flatten)]
         reading: ReadingArgs,
     },
+    /// Changes of files, logs on the disk, logins, commands and packages, in one order
+    Timeline(TimelineArgs),
+    /// Writes all changes of an image's files into a new file, for other tools
+    Export(ImageExportArgs),
     /// The bytes of a file as it was
     Cat {
         /// As of `image files`
@@ -126,6 +130,53 @@ pub(crate) struct ChangesArgs {
     /// At most so many of what --since and --until ask for; without it 10,000, as NDJSON all
     #[arg(long, value_name = "N")]
     pub(crate) limit: Option<u64>,
+}
+
+/// Flags of `image timeline`.
+#[derive(Debug, Args)]
+pub(crate) struct TimelineArgs {
+    /// Its name
+    pub(crate) image: String,
+    /// Only what concerns this path, or what is below it: /path, or VOLUME:/path
+    pub(crate) path: Option<String>,
+    /// From then on: a time such as 2026-11-20T14:05Z, or an age such as 36h
+    #[arg(long, value_name = "TIME|AGE", value_parser = parse_time)]
+    pub(crate) since: Option<Timestamp>,
+    /// Up to then
+    #[arg(long, value_name = "TIME|AGE", value_parser = parse_time)]
+    pub(crate) until: Option<Timestamp>,
+    /// At most so many, the latest of all; 10,000 without it
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<u64>,
+}
+
+/// Flags of `image export`.
+#[derive(Debug, Args)]
+pub(crate) struct ImageExportArgs {
+    /// Its name
+    pub(crate) image: String,
+    /// The form
+    #[arg(long, value_enum)]
+    pub(crate) format: ExportFormat,
+    /// The file; nothing is written over
+    #[arg(long, value_name = "FILE")]
+    pub(crate) to: PathBuf,
+    /// What may have happened after this: a time, or an age
+    #[arg(long, value_name = "TIME|AGE", value_parser = parse_time)]
+    pub(crate) since: Option<Timestamp>,
+    /// What may have happened before this
+    #[arg(long, value_name = "TIME|AGE", value_parser = parse_time)]
+    pub(crate) until: Option<Timestamp>,
+    /// Only what is at this path, or below it: /path, or VOLUME:/path
+    #[arg(long, value_name = "PATH")]
+    pub(crate) path: Option<String>,
+}
+
+/// A form of exported changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExportFormat {
+    /// `vardoger/change/1`, one a line.
+    Ndjson,
 }
 
 /// How an image file is read.

@@ -5,6 +5,7 @@ mod changes;
 mod keep;
 mod live;
 mod look;
+mod timeline;
 
 use crate::args::{Global, ImageAddArgs, ImageVerb, ReadingArgs};
 use crate::command::worker;
@@ -58,6 +59,8 @@ pub(crate) async fn execute(global: &Global, verb: &ImageVerb) -> Result<ExitCod
             let both = [named(&before, reading)?, named(&after, reading)?];
             look::diff(global, [before, after], both, which.path.clone()).await
         }
+        ImageVerb::Timeline(arguments) => timeline::timeline(global, arguments).await,
+        ImageVerb::Export(arguments) => changes::export(global, arguments).await,
         ImageVerb::Cat {
             image,
             path,

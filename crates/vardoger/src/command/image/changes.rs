@@ -2,7 +2,7 @@
 
 use super::look::{bytes_if_no_text, explained, explanation, join, notes, size_of, when};
 use super::work;
-use crate::args::{ChangesArgs, Global, Output};
+use crate::args::{ChangesArgs, ExportFormat, Global, ImageExportArgs, Output};
 use crate::failure::Failure;
 use crate::{output, report};
 use computation::job::sanitise;
@@ -106,6 +106,38 @@ async fn stream(
     Ok(ExitCode::SUCCESS)
 }
 
+/// Writes changes into a new file, which has its name when it is whole.
+pub(super) async fn export(
+    global: &Global,
+    arguments: &ImageExportArgs,
+) -> Result<ExitCode, Failure> {
+    let ExportFormat::Ndjson = arguments.format;
+    let asked = ChangesAsked {
+        image: arguments.image.clone(),
+        path: arguments.path.clone(),
+        since: arguments.since,
+        until: arguments.until,
+    };
+    let to = arguments.to.clone();
+    let written = work(global, move |shadows, reading| {
+        let mut progress = |done, all| reading.reached(done, all);
+        let name = asked.image.clone();
+        let mut count = 0_u64;
+        let mut write = |output: &mut dyn Write, change: &Change| {
+            count += 1;
+            line(output, &Document::new(document(&name, change)))
+        };
+        let told = image::export_changes(shadows, &asked, &to, &mut progress, &mut write)?;
+        Ok((count, told))
+    });
+    let (count, told) = written.await?;
+    notes(global, &told);
+    let count = report::count(count);
+    let to = arguments.to.display();
+    output::message(global, &format!("{count} changes are in {to}"));
+    Ok(ExitCode::SUCCESS)
+}
+
 /// Writes a document as one line.
 pub(super) fn line<T: serde::Serialize>(
     output: &mut dyn Write,
@@ -157,7 +189,7 @@ fn told(explanation: &Explanation) -> ToldExplanation {
 }
 
 /// What exactly happened, in a few words.
-fn what(record: &ChangeRecord) -> String {
+pub(super) fn what(record: &ChangeRecord) -> String {
     if let Some(from) = &record.from {
         return format!("was {}", sanitise(from));
     }

@@ -1,0 +1,215 @@
+use super::*;
+use crate::files::ObjectId;
+use disk::ext::FileTime;
+
+const MODIFIED: i64 = 1_767_323_045; // 2026-01-02T03:04:05Z
+
+fn object() -> Object {
+    let time = FileTime {
+        seconds: MODIFIED,
+        nanoseconds: 0,
+    };
+    Object {
+        id: ObjectId(12),
+        generation: 0,
+        kind: FileKind::File,
+        mode: 0o100_644,
+        uid: 0,
+        gid: 0,
+        size_bytes: 0,
+        links: 1,
+        flags: 0,
+        accessed: time,
+        changed: time,
+        modified: time,
+        born: None,
+        device: None,
+        attributes: None,
+    }
+}
+
+fn found(path: &str, bytes: &[u8]) -> Vec<Entry> {
+    found_in(path, bytes, Zone::utc())
+}
+
+fn found_in(path: &str, bytes: &[u8], zone: Zone) -> Vec<Entry> {
+    let object = object();
+    let log = Log {
+        path: path.as_bytes().to_vec(),
+        object: &object,
+        bytes: bytes.to_vec(),
+    };
+    let mut reader = Reader {
+        zone,
+        wanted: i64::MIN..=i64::MAX,
+        found: Evidence::default(),
+    };
+    reader_of(path.as_bytes()).unwrap()(&mut reader, &log);
+    reader.found.entries
+}
+
+/// Time, kind, user.
+fn told(entries: &[Entry]) -> Vec<(String, EntryKind, &str)> {
+    let each = entries.iter().map(|entry| {
+        let time = model::Timestamp::from_unix_ns(entry.time).to_string();
+        let user = entry.actor.as_ref().map_or("", |actor| &actor.user);
+        (time, entry.kind, user)
+    });
+    each.collect()
+}
+
+fn at(time: &str, kind: EntryKind, user: &'static str) -> (String, EntryKind, &'static str) {
+    (time.to_owned(), kind, user)
+}
+
+#[test]
+fn years_follow_from_the_last_change_of_the_log() {
+    let log = b"Nov 30 23:59:59 web1 kernel: [1.0] x\n\
+        no line of a log\n\
+        Dec 31 23:59:58 web1 sshd[8]: Accepted publickey for ann from 10.0.0.7 port 5 ssh2\n\
+        Jan  1 00:00:01 web1 sudo:      bob : TTY=pts/0 ; PWD=/ ; USER=root ; COMMAND=/bin/rm /etc/x\n\
+        2026-01-02T03:04:04.5+01:00 web1 su: pam_unix(su:session): session opened for user root(uid=0) by eve(uid=1000)\n";
+    let entries = found("/var/log/auth.log", log);
+    assert_eq!(
+        told(&entries),
+        [
+            at("2025-11-30T23:59:59Z", EntryKind::Log, ""),
+            at("2025-12-31T23:59:58Z", EntryKind::Login, "ann"),
+            at("2026-01-01T00:00:01Z", EntryKind::Command, "bob"),
+            at("2026-01-02T02:04:04.5Z", EntryKind::Login, "eve"),
+        ]
+    );
+    assert_eq!(entries[2].paths, [b"/bin/rm".to_vec(), b"/etc/x".to_vec()]);
+    let sure: Vec<_> = entries.iter().map(|entry| entry.certainty).collect();
+    let year = Certainty::Year;
+    assert_eq!(sure, [year, year, year, Certainty::Exact]);
+}
+
+#[test]
+fn local_times_are_of_the_disks_zone() {
+    let bytes = std::fs::read("/usr/share/zoneinfo/America/New_York").unwrap();
+    let zone = Zone::read(&bytes).unwrap();
+    let log = b"2026-07-01 08:00:00 upgrade curl:amd64 7.1 7.2\n\
+        2026-07-01 08:00:00 status installed curl:amd64 7.2\n\
+        2026-12-01 08:00:00 install vim:all <none> 9\n";
+    let entries = found_in("/var/log/dpkg.log", log, zone);
+    assert_eq!(
+        told(&entries),
+        [
+            at("2026-07-01T12:00:00Z", EntryKind::Package, ""),
+            at("2026-12-01T13:00:00Z", EntryKind::Package, ""),
+        ]
+    );
+    assert_eq!(entries[0].packages, ["curl"]);
+}
+
+#[test]
+fn a_run_of_apt_names_who_asked_for_it() {
+    let log = b"\nStart-Date: 2026-01-01  10:00:00\nCommandline: apt install curl\n\
+        Requested-By: ann (1000)\nUpgrade: curl:amd64 (7.1, 7.2), libcurl4:amd64 (7.1, 7.2)\n\
+        Install: vim:amd64 (9)\nEnd-Date: 2026-01-01  10:00:05\n\nStart-Date: nonsense\n\n\
+        Start-Date: 2026-01-01  11:00:00\nCommandline: unattended-upgrade\n";
+    let entries = found("/var/log/apt/history.log", log);
+    assert_eq!(
+        told(&entries),
+        [
+            at("2026-01-01T10:00:00Z", EntryKind::Package, "ann"),
+            at("2026-01-01T11:00:00Z", EntryKind::Package, ""),
+        ]
+    );
+    assert_eq!(entries[0].packages, ["curl", "libcurl4", "vim"]);
+}
+
+#[test]
+fn the_audit_log_names_login_program_and_paths() {
+    let log = b"type=SYSCALL msg=audit(1767225600.250:77): arch=c000003e syscall=257 success=yes auid=1000 uid=0 comm=\"vi\" exe=\"/usr/bin/vi\" key=(null)\n\
+        type=PATH msg=audit(1767225600.250:77): item=0 name=\"/etc\" nametype=PARENT\n\
+        type=PATH msg=audit(1767225600.250:77): item=1 name=\"/etc/passwd\" nametype=NORMAL\n\
+        type=SYSCALL msg=audit(1767225601.000:78): auid=4294967295 uid=33 exe=\"/usr/sbin/nginx\"\n\
+        type=PATH msg=audit(1767225601.000:78): item=0 name=2F7372762F6120 nametype=CREATE\n";
+    let entries = found("/var/log/audit/audit.log", log);
+    assert_eq!(
+        told(&entries),
+        [
+            at("2026-01-01T00:00:00.25Z", EntryKind::Audit, "1000"),
+            at("2026-01-01T00:00:01Z", EntryKind::Audit, "33"),
+        ]
+    );
+    assert_eq!(entries[0].paths, [b"/etc/passwd".to_vec()]);
+    assert_eq!(entries[1].paths, [b"/srv/a ".to_vec()]);
+    assert_eq!(
+        entries[0].actor.as_ref().unwrap().process.as_deref(),
+        Some("/usr/bin/vi")
+    );
+}
+
+#[test]
+fn logins_are_records() {
+    let record = |kind: i16, user: &str, seconds: i32| {
+        let mut bytes = [0; 384];
+        bytes[..2].copy_from_slice(&kind.to_le_bytes());
+        bytes[8..13].copy_from_slice(b"pts/0");
+        bytes[44..44 + user.len()].copy_from_slice(user.as_bytes());
+        bytes[340..344].copy_from_slice(&seconds.to_le_bytes());
+        bytes
+    };
+    let all = [
+        record(2, "reboot", 5),
+        record(7, "ann", 6),
+        record(8, "", 7),
+        record(99, "x", 8),
+    ];
+    let entries = found("/var/log/wtmp", &all.concat());
+    assert_eq!(
+        told(&entries),
+        [
+            at("1970-01-01T00:00:05Z", EntryKind::Boot, ""),
+            at("1970-01-01T00:00:06Z", EntryKind::Login, "ann"),
+            at("1970-01-01T00:00:07Z", EntryKind::Logout, ""),
+        ]
+    );
+    let refused = found("/var/log/btmp", &record(6, "root", 9));
+    assert_eq!(
+        told(&refused),
+        [at("1970-01-01T00:00:09Z", EntryKind::Refused, "")]
+    );
+}
+
+#[test]
+fn shells_note_times_only_sometimes() {
+    let entries = found(
+        "/home/ann/.bash_history",
+        b"ls\n#1767225600\nvi /etc/passwd\n#x\n",
+    );
+    assert_eq!(
+        told(&entries)[..1],
+        [at("2026-01-01T00:00:00Z", EntryKind::Command, "ann")]
+    );
+    assert_eq!(entries[0].paths, [b"/etc/passwd".to_vec()]);
+    assert_eq!(
+        entries[0].actor.as_ref().unwrap().confidence,
+        Confidence::Low
+    );
+}
+
+proptest::proptest! {
+    #[test]
+    fn any_bytes_are_read_without_a_panic(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..800)) {
+        for path in ["/var/log/syslog", "/var/log/audit/audit.log", "/var/log/wtmp", "/var/log/btmp",
+            "/var/log/dpkg.log", "/var/log/apt/history.log", "/root/.bash_history"] {
+            found(path, &bytes);
+        }
+    }
+
+    #[test]
+    fn odd_lines_are_read_without_a_panic(
+        lines in proptest::collection::vec(
+            "(Feb|Dec|type=PATH msg=audit\\(|Start-Date: |#|2026-02-)[0-9: .T+Zaname=]{0,40}", 0..20)
+    ) {
+        let text = lines.join("\n");
+        for path in ["/var/log/syslog", "/var/log/audit/audit.log", "/var/log/dpkg.log",
+            "/var/log/apt/history.log", "/root/.bash_history"] {
+            found(path, text.as_bytes());
+        }
+    }
+}
