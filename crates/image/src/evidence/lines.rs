@@ -71,7 +71,7 @@ fn timed<'l>(
 }
 
 /// What a line is about, and whom it names.
-fn meaning(rest: &str) -> (EntryKind, Option<Actor>) {
+pub(super) fn meaning(rest: &str) -> (EntryKind, Option<Actor>) {
     let said = rest.split_once(": ").map_or(rest, |(_, said)| said);
     let named = |user: &str| {
         Some(Actor {

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  /var/log/{syslog,auth.log,…}, .1   lines   ─┐
+//!  /var/log/journal/…                 objects ─┤
 //!  /var/log/audit/audit.log           records ─┤
 //!  /var/log/wtmp, btmp                records ─┼─► entries: time, how sure, source, text, who
 //!  /var/log/dpkg.log, apt/history.log lines   ─┤
@@ -11,6 +12,7 @@
 //! | module | holds |
 //! |---|---|
 //! | `lines` | the classic logs, with and without years |
+//! | `journal` | journald's files |
 //! | `audit` | the kernel's audit log |
 //! | `logins` | `wtmp` and `btmp` |
 //! | `packages` | the logs of dpkg and apt |
@@ -23,6 +25,7 @@
 
 mod audit;
 mod commands;
+mod journal;
 mod lines;
 mod logins;
 mod packages;
@@ -39,6 +42,9 @@ use zone::Zone;
 
 /// The most bytes of a log that are read: its end.
 const MAX_LOG_BYTES: u64 = 64 << 20;
+
+/// The most bytes of a log that has to be read from its beginning: journald's own limit.
+const MAX_JOURNAL_BYTES: u64 = 128 << 20;
 
 /// The longest text of an entry; the rest is left out.
 const MAX_TEXT_BYTES: usize = 1024;
@@ -254,6 +260,9 @@ fn reader_of(path: &[u8]) -> Option<Read> {
     if path.ends_with("/.bash_history") {
         return Some(commands::read);
     }
+    if path.starts_with("/var/log/journal/") && path.ends_with(".journal") {
+        return Some(journal::read);
+    }
     // The one before the last rotation, which is not compressed yet.
     let name = path.strip_prefix("/var/log/")?;
     match name.strip_suffix(".1").unwrap_or(name) {
@@ -270,7 +279,11 @@ fn reader_of(path: &[u8]) -> Option<Read> {
 
 fn open<'f>(files: &Files, path: Vec<u8>, object: &'f Object) -> Option<Log<'f>> {
     let content = files.open(object.id)?;
-    let bytes = object.size_bytes.min(MAX_LOG_BYTES);
+    let limit = match path.ends_with(b".journal") {
+        true => MAX_JOURNAL_BYTES,
+        false => MAX_LOG_BYTES,
+    };
+    let bytes = object.size_bytes.min(limit);
     let start = object.size_bytes.saturating_sub(bytes);
     let mut buffer = vec![0; usize::try_from(bytes).ok()?];
     content.read_exact_at(start, &mut buffer).ok()?;

@@ -175,6 +175,56 @@ fn logins_are_records() {
     );
 }
 
+/// Four entries that systemd 252 of Debian 12 has written (`systemd-journal-remote`), with its own
+/// defaults: compact places, keyed hashes, long data compressed.
+#[test]
+fn journals_of_systemd_are_read() {
+    let packed: &[u8] = include_bytes!("fixtures/debian-12.journal.zst");
+    let journal = zstd::stream::decode_all(packed).unwrap();
+    let path = "/var/log/journal/0123/system.journal";
+    let entries = found(path, &journal);
+    assert_eq!(
+        told(&entries),
+        [
+            at("2026-01-01T00:00:00Z", EntryKind::Login, "ann"),
+            at("2026-01-01T00:00:01.5Z", EntryKind::Command, "bob"),
+            at("2026-01-01T00:00:03Z", EntryKind::Log, ""),
+            at("2026-01-01T00:00:04.5Z", EntryKind::Log, ""),
+        ]
+    );
+    assert_eq!(
+        entries[1].paths,
+        [b"/usr/bin/vi".to_vec(), b"/etc/shadow".to_vec()]
+    );
+    assert!(
+        entries[2].text.starts_with("prog: hello long long"),
+        "{}",
+        entries[2].text
+    );
+    assert_eq!(entries[3].text, "systemd: Started cron.service.");
+    // Whatever is damaged, there is an end.
+    let mut draw = 7_usize;
+    let tail = journal.iter().rposition(|byte| *byte != 0).unwrap();
+    let objects = journal
+        .windows(4)
+        .position(|bytes| bytes == b"MESS")
+        .unwrap();
+    for round in 0..300 {
+        let mut damaged = journal[..=tail].to_vec();
+        for _ in 0..=round % 4 {
+            draw = draw
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            let place = match round % 3 {
+                0 => draw % 264,
+                _ => objects.saturating_sub(200) + (draw >> 8) % (tail - objects + 200),
+            };
+            damaged[place] ^= (draw >> 40) as u8 | 1;
+        }
+        found(path, &damaged);
+    }
+}
+
 #[test]
 fn shells_note_times_only_sometimes() {
     let entries = found(
