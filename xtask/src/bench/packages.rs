@@ -57,7 +57,7 @@ pub(super) fn run() -> anyhow::Result<()> {
     let explained = explained(&before, &after)?;
     let by_packages: BTreeSet<String> = changed.difference(&planted).cloned().collect();
     let told = by_packages.intersection(&explained).count();
-    for path in by_packages.difference(&explained).take(20) {
+    for path in by_packages.difference(&explained).take(40) {
         eprintln!("not explained: {path}");
     }
     let wrong: Vec<_> = planted.intersection(&explained).collect();

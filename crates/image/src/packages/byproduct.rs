@@ -185,13 +185,17 @@ fn has(name: &[u8], part: &[u8]) -> bool {
     name.windows(part.len().max(1)).any(|window| window == part)
 }
 
-/// Names that are made for each kernel.
+/// Names that are made for each kernel, language or set of icons.
 fn made(path: &str) -> Option<&'static str> {
     let (directory, name) = path.rsplit_once('/')?;
     if directory == "/boot" && name.starts_with("initrd.img-") {
         return Some("initramfs-tools");
     }
     let above = directory.rsplit_once('/').map(|(above, _)| above);
+    // One for each language.
+    if above == Some("/var/cache/man") && name == "index.db" {
+        return Some("man-db");
+    }
     let of_kernel = above.is_some_and(|above| matches!(above, "/lib/modules" | "/usr/lib/modules"));
     if of_kernel && name.starts_with("modules.") {
         return Some("kmod");
