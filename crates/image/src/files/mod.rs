@@ -61,6 +61,7 @@ pub use volumes::{Compared, DiskFiles, VolumeDiff, VolumeFiles, compare_disks, d
 
 pub use disk::ext::{Extent, FileKind, FileTime};
 
+use std::ops::Range;
 use std::sync::Arc;
 
 /// A file system that was read: its tree, and the way to its bytes.
@@ -78,7 +79,15 @@ impl Files {
     /// # Errors
     /// Its root cannot be read, or there is more than the limits allow.
     pub fn read(system: Arc<dyn FileSystem>) -> Result<Self, FilesError> {
-        let tree = Arc::new(Tree::read(&*system)?);
+        Self::read_with(system, &mut |_| ())
+    }
+
+    /// Likewise; `prepare` as of [`Tree::read_with`].
+    pub(crate) fn read_with(
+        system: Arc<dyn FileSystem>,
+        prepare: &mut dyn FnMut(Vec<Range<u64>>),
+    ) -> Result<Self, FilesError> {
+        let tree = Arc::new(Tree::read_with(&*system, prepare)?);
         Ok(Self { system, tree })
     }
 

@@ -8,6 +8,7 @@ use crate::files::{ExtFiles, Files, OtherFiles, Ranges};
 use disk::partition::PartitionError;
 use disk::volume::{Place, Volume, VolumeKind, Volumes, volumes};
 use disk::{ReadAt as _, ReadError, Source};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// A volume, and the files on it.
@@ -39,37 +40,29 @@ impl DiskFiles {
     pub fn read(disks: &[Source]) -> Self {
         let disks: Vec<_> = disks.iter().map(Arc::clone).map(Keeping::new).collect();
         let disks: Vec<_> = disks.into_iter().map(Arc::new).collect();
-        want_listed(&disks);
-        disks.iter().for_each(|disk| disk.fetch());
         Self::read_kept(&disks)
     }
 
-    /// Likewise, of disks that keep what they were asked to, until it was read.
+    /// Likewise, of disks that keep what will be read again, until it was.
     fn read_kept(kept: &[Arc<Keeping>]) -> Self {
         let disks: Vec<_> = kept.iter().map(|one| Arc::clone(one) as Source).collect();
-        let read = Self::read_volumes(&disks);
-        for disk in kept {
-            disk.forget();
-        }
-        read
-    }
-
-    fn read_volumes(disks: &[Source]) -> Self {
         let Volumes {
             volumes,
             metadata,
             damage,
-        } = volumes(disks);
+        } = volumes(&disks);
         let each = volumes.into_iter().map(|volume| VolumeFiles {
-            files: files(&volume),
+            files: files(&volume, kept),
             volume,
         });
-        Self {
+        let read = Self {
             volumes: each.collect(),
             metadata,
             damage,
             sizes_bytes: disks.iter().map(|disk| disk.size_bytes()).collect(),
-        }
+        };
+        kept.iter().for_each(|disk| disk.forget());
+        read
     }
 
     /// The volume of a name.
@@ -85,8 +78,13 @@ impl DiskFiles {
     }
 }
 
-fn files(volume: &Volume) -> Result<Files, FilesError> {
-    Files::read(system(volume)?)
+fn files(volume: &Volume, disks: &[Arc<Keeping>]) -> Result<Files, FilesError> {
+    Files::read_with(system(volume)?, &mut |directories| {
+        for part in directories {
+            want(volume, disks, &part);
+        }
+        disks.iter().for_each(|disk| disk.fetch());
+    })
 }
 
 /// The way to the files of a volume.
@@ -216,22 +214,25 @@ fn want_listed(disks: &[Arc<Keeping>]) {
         let Ok(system) = system(volume) else {
             continue;
         };
-        system.listed(&mut |part| {
-            let mut offset = 0u64;
-            for place in &volume.places {
-                let end = offset.saturating_add(place.bytes);
-                let common = part.start.max(offset)..part.end.min(end);
-                let to_disk = |byte: u64| byte.saturating_sub(offset).saturating_add(place.start);
-                if !common.is_empty()
-                    && let Some(disk) = disks.get(place.disk)
-                {
-                    disk.want(to_disk(common.start)..to_disk(common.end));
-                }
-                offset = end;
-            }
-        });
+        system.listed(&mut |part| want(volume, disks, &part));
     }
     for disk in disks {
         disk.keep_only_wanted();
+    }
+}
+
+/// Asks disks to keep a part of a volume.
+fn want(volume: &Volume, disks: &[Arc<Keeping>], part: &Range<u64>) {
+    let mut offset = 0u64;
+    for place in &volume.places {
+        let end = offset.saturating_add(place.bytes);
+        let common = part.start.max(offset)..part.end.min(end);
+        let to_disk = |byte: u64| byte.saturating_sub(offset).saturating_add(place.start);
+        if !common.is_empty()
+            && let Some(disk) = disks.get(place.disk)
+        {
+            disk.want(to_disk(common.start)..to_disk(common.end));
+        }
+        offset = end;
     }
 }

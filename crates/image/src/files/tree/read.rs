@@ -21,11 +21,21 @@ impl Tree {
     /// # Errors
     /// The root cannot be read, or there is more than the limits allow.
     pub fn read(system: &dyn FileSystem) -> Result<Self, FilesError> {
+        Self::read_with(system, &mut |_| ())
+    }
+
+    /// Likewise. `prepare` is told where the directories lie before they are read, one after the
+    /// other as paths go.
+    pub(crate) fn read_with(
+        system: &dyn FileSystem,
+        prepare: &mut dyn FnMut(Vec<Range<u64>>),
+    ) -> Result<Self, FilesError> {
         let mut tree = Self {
             block_bytes: system.block_bytes(),
             ..Self::default()
         };
         tree.read_objects(system)?;
+        prepare(tree.directories());
         tree.read_names(system)?;
         tree.names.sort_unstable_by(|one, other| {
             sorting(&tree.text, one).cmp(&sorting(&tree.text, other))
@@ -68,6 +78,22 @@ impl Tree {
             }
         })?;
         ended
+    }
+
+    /// Where directories lie in the file system, in bytes.
+    fn directories(&self) -> Vec<Range<u64>> {
+        let bytes = |block: u64| block.saturating_mul(self.block_bytes);
+        let is_directory = |stored: &&Stored| stored.object.kind == FileKind::Directory;
+        let directories = self.objects.iter().filter(is_directory);
+        let extents = directories.flat_map(|stored| {
+            let extents = place(stored.extents.start)..place(stored.extents.end);
+            self.extents.get(extents).unwrap_or_default()
+        });
+        let places = extents.map(|extent| {
+            let end = extent.physical.saturating_add(extent.blocks.into());
+            bytes(extent.physical)..bytes(end)
+        });
+        places.collect()
     }
 
     fn add(&mut self, found: Found) -> Result<Index, FilesError> {
