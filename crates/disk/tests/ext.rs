@@ -8,7 +8,9 @@
 
 mod common;
 
-use common::ext::{Stat, check_and_repair, debugfs, groups, make, make_tree, stats, used};
+use common::ext::{
+    FEATURES, Stat, check_and_repair, debugfs, groups, make, make_tree, stats, used,
+};
 use common::{Draw, FileSource, assert_same, read_all, run};
 use disk::ext::{Class, Ext, ExtError, FileKind, FileTime, Inode};
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,31 +19,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use tempfile::TempDir;
 
-/// What mke2fs is told, by the name of the variant. After the 16 that a reader is measured by come
-/// some that are rarer.
-const VARIANTS: &[(&str, &str)] = &[
-    ("ext2", "-t ext2 -b 4096"),
-    ("ext3", "-t ext3 -b 4096"),
-    ("ext4", "-t ext4 -b 4096"),
-    ("1 KiB blocks", "-t ext4 -b 1024"),
-    ("2 KiB blocks", "-t ext4 -b 2048"),
-    ("lists in ext4", "-t ext4 -b 1024 -O ^extent,^64bit"),
-    ("inline_data", "-t ext4 -b 4096 -O inline_data"),
-    ("bigalloc", "-t ext4 -b 4096 -O bigalloc -C 16384"),
-    (
-        "meta_bg",
-        "-t ext4 -b 1024 -g 1024 -O meta_bg,^resize_inode",
-    ),
-    ("flex_bg 16", "-t ext4 -b 1024 -g 2048 -G 16"),
-    ("no metadata_csum", "-t ext4 -b 4096 -O ^metadata_csum"),
-    (
-        "metadata_csum_seed",
-        "-t ext4 -b 4096 -O metadata_csum_seed",
-    ),
-    ("encrypt", "-t ext4 -b 4096 -O encrypt"),
-    ("ea_inode", "-t ext4 -b 4096 -O ea_inode"),
-    ("128-byte inodes", "-t ext4 -b 4096 -I 128"),
-    ("large_dir", "-t ext4 -b 1024 -O large_dir"),
+/// Variants that are rarer, tried beside [`FEATURES`].
+const RARE: &[(&str, &str)] = &[
+    ("ext3 with 4 KiB blocks", "-t ext3 -b 4096"),
     (
         "1 KiB blocks in clusters",
         "-t ext4 -b 1024 -O bigalloc -C 8192",
@@ -327,7 +307,13 @@ fn check_layout(made: &Made, ext: &Ext, stats: &BTreeMap<u32, Stat>) {
 }
 
 fn check_variants(from: usize, step: usize) {
-    for (index, (name, options)) in VARIANTS.iter().enumerate().skip(from).step_by(step) {
+    for (index, (name, options)) in FEATURES
+        .iter()
+        .chain(RARE)
+        .enumerate()
+        .skip(from)
+        .step_by(step)
+    {
         let made = Made::new(name, options, index as u64);
         let ext = made.open();
         assert!(ext.replay().is_none());

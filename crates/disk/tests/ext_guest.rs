@@ -17,39 +17,12 @@
 mod common;
 mod guest_tree;
 
-use common::ext::debugfs;
+use common::ext::{FEATURES, debugfs};
 use common::{FileSource, run};
 use disk::ext::{Ext, FileKind, FileTime};
 use std::path::{Path, PathBuf};
 use workshop::inside::{self, Entry};
 use workshop::{Disk, Workshop};
-
-/// What mke2fs is told, by the name of the variant. Inodes of 128 bytes have no place for times
-/// beyond seconds, and none for the time of birth.
-const VARIANTS: [(&str, &str); 16] = [
-    ("ext2", "-t ext2 -b 4096"),
-    ("ext3", "-t ext3 -b 1024"),
-    ("ext4", "-t ext4 -b 4096"),
-    ("1 KiB blocks", "-t ext4 -b 1024"),
-    ("2 KiB blocks", "-t ext4 -b 2048"),
-    ("lists in ext4", "-t ext4 -b 1024 -O ^extent,^64bit"),
-    ("inline_data", "-t ext4 -b 4096 -O inline_data"),
-    ("bigalloc", "-t ext4 -b 4096 -O bigalloc -C 16384"),
-    (
-        "meta_bg",
-        "-t ext4 -b 1024 -g 1024 -O meta_bg,^resize_inode",
-    ),
-    ("flex_bg 16", "-t ext4 -b 1024 -g 2048 -G 16"),
-    ("no metadata_csum", "-t ext4 -b 4096 -O ^metadata_csum"),
-    (
-        "metadata_csum_seed",
-        "-t ext4 -b 4096 -O metadata_csum_seed",
-    ),
-    ("encrypt", "-t ext4 -b 4096 -O encrypt"),
-    ("ea_inode", "-t ext4 -b 4096 -O ea_inode"),
-    ("128-byte inodes", "-t ext4 -b 4096 -I 128"),
-    ("large_dir", "-t ext4 -b 1024 -O large_dir"),
-];
 
 /// How large each disk is; what is not written takes no place.
 const DISK_BYTES: u64 = 64 << 20;
@@ -68,7 +41,7 @@ fn make(path: &Path, options: &str) -> Disk {
 /// memory.
 fn script() -> String {
     let mut script = String::new();
-    for (number, (name, options)) in VARIANTS.iter().enumerate() {
+    for (number, (name, options)) in FEATURES.iter().enumerate() {
         let disk = char::from(b'a' + number as u8);
         let kind = options.split(' ').nth(1).unwrap();
         let name = name.replace(' ', "-");
@@ -82,7 +55,7 @@ fn script() -> String {
              mark {name}\n"
         );
     }
-    let disk = char::from(b'a' + VARIANTS.len() as u8);
+    let disk = char::from(b'a' + FEATURES.len() as u8);
     script
         + &format!(
             "mount -t ext4 -o nodelalloc,commit=1000 /dev/vd{disk} /mnt
@@ -195,13 +168,13 @@ fn what_a_kernel_has_made_reads_as_the_kernel_reads_it() {
     let place = tempfile::tempdir().unwrap();
     let path = |number: usize| -> PathBuf { place.path().join(format!("disk{number}.raw")) };
     let mut workshop = Workshop::new().hand().unwrap();
-    for (number, (_, options)) in VARIANTS.iter().enumerate() {
+    for (number, (_, options)) in FEATURES.iter().enumerate() {
         workshop = workshop.disk(make(&path(number), options));
     }
-    let durable = path(VARIANTS.len());
+    let durable = path(FEATURES.len());
     workshop = workshop.disk(make(&durable, "-t ext4 -b 4096 -J size=16"));
     let mut guest = workshop.boot(&script()).unwrap();
-    for (number, (name, _)) in VARIANTS.iter().enumerate() {
+    for (number, (name, _)) in FEATURES.iter().enumerate() {
         let said = guest.wait_for(&name.replace(' ', "-")).unwrap();
         check_listing(name, &path(number), &said);
     }

@@ -7,6 +7,33 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
 
+/// What mke2fs is told, by the name of the variant that a reader of ext is measured by. Inodes of 128
+/// bytes have no place for times beyond seconds, and none for the time of birth.
+pub const FEATURES: [(&str, &str); 16] = [
+    ("ext2", "-t ext2 -b 4096"),
+    ("ext3", "-t ext3 -b 1024"),
+    ("ext4", "-t ext4 -b 4096"),
+    ("1 KiB blocks", "-t ext4 -b 1024"),
+    ("2 KiB blocks", "-t ext4 -b 2048"),
+    ("lists in ext4", "-t ext4 -b 1024 -O ^extent,^64bit"),
+    ("inline_data", "-t ext4 -b 4096 -O inline_data"),
+    ("bigalloc", "-t ext4 -b 4096 -O bigalloc -C 16384"),
+    (
+        "meta_bg",
+        "-t ext4 -b 1024 -g 1024 -O meta_bg,^resize_inode",
+    ),
+    ("flex_bg 16", "-t ext4 -b 1024 -g 2048 -G 16"),
+    ("no metadata_csum", "-t ext4 -b 4096 -O ^metadata_csum"),
+    (
+        "metadata_csum_seed",
+        "-t ext4 -b 4096 -O metadata_csum_seed",
+    ),
+    ("encrypt", "-t ext4 -b 4096 -O encrypt"),
+    ("ea_inode", "-t ext4 -b 4096 -O ea_inode"),
+    ("128-byte inodes", "-t ext4 -b 4096 -I 128"),
+    ("large_dir", "-t ext4 -b 1024 -O large_dir"),
+];
+
 /// Runs debugfs with a script and gives what it says.
 pub fn debugfs(image: &Path, write: bool, script: &[String]) -> String {
     let commands = tempfile::NamedTempFile::new().unwrap();
