@@ -8,6 +8,7 @@ use clap::ValueEnum;
 use disk::{AlignedBuffer, Source};
 use image::files::{
     Change, Compared, Differences, DiskFiles, FileEvent, Ranges, compare_disks, differing,
+    on_a_thread,
 };
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::json;
@@ -91,7 +92,7 @@ fn compared(disks: &[Source]) -> anyhow::Result<Differences> {
     let [before, after] = disks else {
         anyhow::bail!("two disks are needed");
     };
-    Ok(differing(before, after)?)
+    Ok(differing(before, after, &on_a_thread)?)
 }
 
 fn entries(disk: &Source) -> usize {
@@ -112,7 +113,7 @@ pub(crate) fn happened(disks: &[Source], dirty: Option<Ranges>) -> anyhow::Resul
             after: read(after),
             dirty: dirty.into(),
         },
-        None => compare_disks(before, after)?,
+        None => compare_disks(before, after, &on_a_thread)?,
     };
     let mut found = Vec::new();
     for volume in compared.diff() {

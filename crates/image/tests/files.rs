@@ -13,7 +13,7 @@ mod deeds;
 use deeds::{History, Variant};
 use disk::Source;
 use image::files::{
-    Change, DiskFiles, FileEvent, Ranges, VolumeDiff, compare_disks, diff, diff_disks,
+    Change, DiskFiles, FileEvent, Ranges, VolumeDiff, compare_disks, diff, diff_disks, on_a_thread,
 };
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -66,7 +66,7 @@ fn what_was_done_to_files_is_told_and_nothing_else() {
     for (seed, variant) in Variant::all().into_iter().enumerate() {
         let history = History::new(seed as u64, &variant);
         let (before, after) = (history.before(), history.after());
-        let compared = compare_disks(&before, &after).unwrap();
+        let compared = compare_disks(&before, &after, &on_a_thread).unwrap();
         check_told(&history, variant.name, compared.diff());
         // Less is known of what may differ, or nothing: the same is told.
         let dirty = compared.dirty.blocks;

@@ -11,7 +11,7 @@ mod common;
 
 use common::{Draw, FileSource, run};
 use disk::Source;
-use image::files::{DiskFiles, FileEvent, diff_disks, differing};
+use image::files::{DiskFiles, FileEvent, diff_disks, differing, on_a_thread};
 use std::path::Path;
 use tempfile::TempDir;
 
@@ -22,7 +22,7 @@ fn events(before: &Path, after: &Path) -> Vec<String> {
         (source.clone(), DiskFiles::read(&[source]))
     };
     let ((one, before), (other, after)) = (read(before), read(after));
-    let dirty = differing(&*one, &*other).unwrap();
+    let dirty = differing(&one, &other, &on_a_thread).unwrap();
     let volume = diff_disks(&before, &after, &[dirty]).pop().unwrap();
     let found = volume.files.unwrap();
     assert!(found.damage.is_empty(), "{:?}", found.damage);

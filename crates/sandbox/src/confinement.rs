@@ -2,12 +2,17 @@
 //!
 //! | layer | what it takes | where it is missing |
 //! |---|---|---|
-//! | namespaces | network, mounts, other processes' names, host name, System V objects | the host does not let a user have them: said, and gone without |
+//! | namespaces | network, mounts, host name, System V objects | the host does not let a user have them: said, and gone without |
 //! | resource limits | opening, writing, starting anything; memory and CPU time without end | never |
 //! | Landlock | every path and port | kernels before 5.13: said, and gone without |
 //! | filter of system calls | everything that is not on its list | never |
+//!
+//! Threads that the work needs are started behind the layers that a new thread takes over from its
+//! parent, and before the two that would keep it from being started: limits, which are the process's,
+//! and the filter, which is laid on all threads at once.
 
 use crate::error::SandboxError;
+use crate::hands::Hands;
 use crate::system_calls;
 use landlock::{
     ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetStatus,
@@ -41,7 +46,11 @@ pub enum Layer {
 ///
 /// # Errors
 /// A layer that every host has cannot be set up.
-pub(crate) fn confine(memory_bytes: u64, cpu_s: u64) -> Result<Confinement, SandboxError> {
+pub(crate) fn confine(
+    memory_bytes: u64,
+    cpu_s: u64,
+    threads: usize,
+) -> Result<(Confinement, Hands), SandboxError> {
     let limits = |source: Errno| SandboxError::Confine {
         source: Box::new(std::io::Error::from(source)),
     };
@@ -51,22 +60,24 @@ pub(crate) fn confine(memory_bytes: u64, cpu_s: u64) -> Result<Confinement, Sand
     // Entering a namespace forgets it, so it comes after.
     set_parent_process_death_signal(Some(Signal::KILL)).map_err(limits)?;
     let landlock = give_up_paths().map_err(|error| other(Box::new(error)))?;
+    let hands = Hands::start(threads).map_err(|error| other(Box::new(error)))?;
     limit_resources(memory_bytes, cpu_s).map_err(limits)?;
     system_calls::filter().map_err(other)?;
-    Ok(Confinement {
+    let confinement = Confinement {
         namespaces,
         landlock,
-    })
+    };
+    Ok((confinement, hands))
 }
 
 #[expect(unsafe_code, reason = "entering namespaces has no other way")]
 fn own_namespaces() -> bool {
+    // One of process numbers would be for children, of which there are none, and forbid threads.
     let namespaces = UnshareFlags::NEWUSER
         | UnshareFlags::NEWNET
         | UnshareFlags::NEWNS
         | UnshareFlags::NEWIPC
-        | UnshareFlags::NEWUTS
-        | UnshareFlags::NEWPID;
+        | UnshareFlags::NEWUTS;
     // SAFETY: the table of files stays shared, which is what could make descriptors of this
     // process mean other files to a library that holds them.
     unsafe { unshare_unsafe(namespaces) }.is_ok()

@@ -2,6 +2,7 @@
 
 use crate::confinement::{Confinement, confine};
 use crate::error::SandboxError;
+use crate::hands::Hands;
 use crate::{MAX_FILES, ORDER_BYTES};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, recvmsg};
 use std::fs::File;
@@ -14,9 +15,17 @@ use std::mem::MaybeUninit;
 /// # Errors
 /// Standard input is no socket with an order, or a limit cannot be set.
 pub fn enter() -> Result<Entered, SandboxError> {
+    Ok(enter_with(0)?.0)
+}
+
+/// Likewise, with threads beside this one, which are confined as it is: later none can be started.
+///
+/// # Errors
+/// As of [`enter`].
+pub fn enter_with(threads: usize) -> Result<(Entered, Hands), SandboxError> {
     let (memory_bytes, cpu_s, files) = receive()?;
-    let confinement = confine(memory_bytes, cpu_s)?;
-    Ok(Entered { files, confinement })
+    let (confinement, hands) = confine(memory_bytes, cpu_s, threads)?;
+    Ok((Entered { files, confinement }, hands))
 }
 
 /// What a worker has once it is confined.

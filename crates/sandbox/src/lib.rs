@@ -24,6 +24,7 @@ mod confinement;
 mod conversation;
 mod enter;
 mod error;
+mod hands;
 mod process;
 mod system_calls;
 
@@ -31,8 +32,9 @@ pub use ask::ask;
 pub use attempt::{Attempt, Refusal, attempt, carry_out};
 pub use confinement::{Confinement, Layer};
 pub use conversation::{Conversation, converse};
-pub use enter::{Entered, enter};
+pub use enter::{Entered, enter, enter_with};
 pub use error::SandboxError;
+pub use hands::Hands;
 
 use std::time::Duration;
 

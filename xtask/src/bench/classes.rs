@@ -4,7 +4,7 @@
 use crate::gen_image::Draw;
 use crate::measure;
 use anyhow::{Context, ensure};
-use image::files::{BlockClass, DiskFiles, Owned, Ranges, attribute, differing};
+use image::files::{BlockClass, DiskFiles, Owned, Ranges, attribute, differing, on_a_thread};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
@@ -26,7 +26,7 @@ pub(super) struct Classes {
 
 pub(super) fn classes(before: &Path, after: &Path) -> anyhow::Result<Classes> {
     let (was, is) = (measure::open(before)?, measure::open(after)?);
-    let dirty = differing(&was, &is)?.blocks;
+    let dirty = differing(&was, &is, &on_a_thread)?.blocks;
     let files = DiskFiles::read(std::slice::from_ref(&is));
     let owned = attribute(&files, std::slice::from_ref(&dirty))?;
     let mut by_class = BTreeMap::new();

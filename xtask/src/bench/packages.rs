@@ -13,7 +13,7 @@ use super::files::place;
 use crate::gen_image::Draw;
 use crate::measure::open;
 use anyhow::{Context, ensure};
-use image::files::compare_disks;
+use image::files::{compare_disks, on_a_thread};
 use image::packages::explain;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -317,7 +317,7 @@ fn contents(disk: &Path, out: &Path) -> anyhow::Result<BTreeMap<String, String>>
 
 /// The paths whose changes are explained.
 fn explained(before: &Path, after: &Path) -> anyhow::Result<BTreeSet<String>> {
-    let compared = compare_disks(&open(before)?, &open(after)?)?;
+    let compared = compare_disks(&open(before)?, &open(after)?, &on_a_thread)?;
     let mut explained = BTreeSet::new();
     for volume in compared.diff() {
         let events = volume.files?.events;

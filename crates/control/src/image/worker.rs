@@ -14,7 +14,7 @@ use image::history::{History, HistoryError};
 use image::writer::{About, ChangesetWriter, Cut, WriteError};
 use image::{BLOCK_BYTES, changeset};
 use model::Timestamp;
-use sandbox::SandboxError;
+use sandbox::{Hands, SandboxError};
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
@@ -22,15 +22,19 @@ use std::sync::Arc;
 /// Bytes between two words on how far it is.
 const PROGRESS_BYTES: u64 = 64 << 20;
 
+/// Threads that read ahead: one for each of two disks that are compared.
+const THREADS: usize = 2;
+
 /// Takes an order, and carries it out. The process is confined for good.
 ///
 /// # Errors
 /// Nobody gave an order, the process cannot be confined, or nobody listens.
 pub fn serve() -> Result<(), ServeError> {
-    let files = sandbox::enter()?.files;
+    let (entered, hands) = sandbox::enter_with(THREADS)?;
+    let files = entered.files;
     let talk = Talk::new();
     let order: Order = talk.order()?;
-    match carry_out(&talk, files, order) {
+    match carry_out(&talk, files, order, &hands) {
         Ok(()) => Ok(()),
         // Whoever does not listen need not be told.
         Err(WorkError::Talk(error)) => Err(error.into()),
@@ -105,7 +109,7 @@ pub(super) fn chain_of(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn carry_out(talk: &Talk, files: Vec<File>, order: Order) -> Result<(), WorkError> {
+fn carry_out(talk: &Talk, files: Vec<File>, order: Order, hands: &Hands) -> Result<(), WorkError> {
     let files: Vec<Source> = files
         .into_iter()
         .map(|file| DirectFile::of(file).map(|file| Arc::new(file) as Source))
@@ -141,7 +145,7 @@ fn carry_out(talk: &Talk, files: Vec<File>, order: Order) -> Result<(), WorkErro
                     after: DiskFiles::read(&[after]),
                     dirty: dirty.into(),
                 },
-                None => compare_disks(&before, &after)?,
+                None => compare_disks(&before, &after, &|job| hands.run(job))?,
             };
             look::compare(talk, &compared)
         }

@@ -1,13 +1,12 @@
 //! Where two disks differ, and what is known of how.
 
 use crate::BLOCK_BYTES;
+use crate::files::ahead::{Ahead, Aside, PIECE_BYTES, Piece};
 use crate::files::{Ranges, length};
 use disk::volume::Place;
-use disk::{AlignedBuffer, Content, ReadAt, ReadError};
+use disk::{ReadError, Source};
 use std::ops::Range;
-
-/// How much is compared at once.
-const PIECE_BYTES: u64 = 1 << 20;
+use std::sync::Arc;
 
 /// For how many parts it is remembered which bytes of them differ: they take 8 MiB.
 const MAX_HULLS: usize = 1 << 19;
@@ -150,49 +149,82 @@ pub(super) fn hull(before: &[u8], after: &[u8]) -> Option<Range<usize>> {
     Some(first..end)
 }
 
-/// The blocks of 4 KiB that differ between two disks. What both know to be zeros is not read. Where
-/// one is longer, its rest differs.
+/// The blocks of 4 KiB that differ between two disks. Each is read on a thread of its own, ahead of
+/// the comparison. What both know to be zeros is not read. Where one is longer, its rest differs.
 ///
 /// # Errors
 /// A disk cannot be read.
-pub fn differing(before: &dyn ReadAt, after: &dyn ReadAt) -> Result<Differences, ReadError> {
+pub fn differing(
+    before: &Source,
+    after: &Source,
+    aside: Aside<'_>,
+) -> Result<Differences, ReadError> {
     let (one, other) = (before.size_bytes(), after.size_bytes());
     let common = one.min(other);
-    let block_bytes = length(BLOCK_BYTES);
     let mut found = Found::default();
-    let mut sides = (Side::new(before), Side::new(after));
-    // Always at the start of a block.
+    let mut sides = [before, after].map(|side| Side {
+        ahead: Ahead::read(Arc::clone(side), common, aside),
+        piece: None,
+    });
+    let zeros = vec![0; length(PIECE_BYTES)];
     let mut at = 0u64;
     while at < common {
-        let ends = (sides.0.look(at)?, sides.1.look(at)?);
-        let end = ends.0.min(ends.1).min(common);
-        let is_zero = sides.0.is_zero && sides.1.is_zero;
-        if is_zero && end == common {
-            break;
+        let [before, after] = &mut sides;
+        let end = before.end(at)?.min(after.end(at)?).min(common);
+        if before.has_bytes() || after.has_bytes() {
+            let bytes = length(end.saturating_sub(at));
+            found.compare(at, before.bytes(bytes, &zeros), after.bytes(bytes, &zeros));
         }
-        let whole = end & !BLOCK_BYTES.wrapping_sub(1);
-        if is_zero && whole > at {
-            at = whole;
-            continue;
-        }
-        // A block in which a hole begins is read as a whole, and so is the last one.
-        let (end, known) = match whole > at {
-            true => (whole.min(at.saturating_add(PIECE_BYTES)), true),
-            false => (at.saturating_add(BLOCK_BYTES).min(common), false),
-        };
-        let part = at..end;
-        let before = sides.0.read(part.clone(), known)?;
-        let after = sides.1.read(part, known)?;
-        if before != after {
-            let blocks = before.chunks(block_bytes).zip(after.chunks(block_bytes));
-            for (block, (before, after)) in (0u64..).zip(blocks) {
-                let start = at.saturating_add(block.saturating_mul(BLOCK_BYTES));
-                found.compare(start, before, after);
-            }
-        }
+        before.pass(end);
+        after.pass(end);
         at = end;
     }
     Ok(found.finish(common, one.max(other)))
+}
+
+/// One of two disks that are compared.
+#[derive(Debug)]
+struct Side {
+    ahead: Ahead,
+    /// What is at hand of it.
+    piece: Option<Piece>,
+}
+
+impl Side {
+    /// Where the piece at a place ends.
+    fn end(&mut self, at: u64) -> Result<u64, ReadError> {
+        let piece = match self.piece.take() {
+            Some(piece) => piece,
+            None => self.ahead.next()?,
+        };
+        let end = piece.end.max(at.saturating_add(1));
+        self.piece = Some(piece);
+        Ok(end)
+    }
+
+    fn has_bytes(&self) -> bool {
+        self.piece
+            .as_ref()
+            .is_some_and(|piece| piece.room.is_some())
+    }
+
+    /// What the piece holds; if that is zeros, as many of `zeros`.
+    fn bytes<'a>(&'a mut self, bytes: usize, zeros: &'a [u8]) -> &'a [u8] {
+        let room = self.piece.as_mut().and_then(|piece| piece.room.as_mut());
+        match room {
+            Some(room) => room.first(bytes),
+            None => zeros.get(..bytes).unwrap_or(zeros),
+        }
+    }
+
+    /// What lies before a place is not needed any more.
+    fn pass(&mut self, at: u64) {
+        if let Some(piece) = self.piece.take_if(|piece| piece.end <= at)
+            && let Some(room) = piece.room
+        {
+            self.ahead.give_back(room);
+        }
+    }
 }
 
 /// What was found so far.
@@ -205,7 +237,19 @@ struct Found {
 }
 
 impl Found {
+    /// Compares what two disks hold from a place on, the start of a block.
     fn compare(&mut self, start: u64, before: &[u8], after: &[u8]) {
+        if before == after {
+            return;
+        }
+        let bytes = length(BLOCK_BYTES);
+        let blocks = before.chunks(bytes).zip(after.chunks(bytes));
+        for (start, (before, after)) in (start..).step_by(bytes).zip(blocks) {
+            self.compare_block(start, before, after);
+        }
+    }
+
+    fn compare_block(&mut self, start: u64, before: &[u8], after: &[u8]) {
         if before == after {
             return;
         }
@@ -233,52 +277,11 @@ impl Found {
     }
 }
 
-/// One of two disks that are compared, and room for a piece of it.
-struct Side<'a> {
-    source: &'a dyn ReadAt,
-    memory: AlignedBuffer,
-    /// Whether what comes next is zeros that need not be read.
-    is_zero: bool,
-    /// How far that holds.
-    known: u64,
-}
-
-impl<'a> Side<'a> {
-    fn new(source: &'a dyn ReadAt) -> Self {
-        Self {
-            source,
-            memory: AlignedBuffer::new(length(PIECE_BYTES)),
-            is_zero: false,
-            known: 0,
-        }
-    }
-
-    /// Says how far it goes on as it does at a place.
-    fn look(&mut self, at: u64) -> Result<u64, ReadError> {
-        if at >= self.known {
-            let stretch = self.source.stretch_at(at)?;
-            self.is_zero = stretch.content == Content::Zero;
-            self.known = at.saturating_add(stretch.bytes.max(1));
-        }
-        Ok(self.known)
-    }
-
-    /// A part, which is zeros if that is `known` of all of it.
-    fn read(&mut self, part: Range<u64>, known: bool) -> Result<&[u8], ReadError> {
-        let bytes = length(part.end.saturating_sub(part.start));
-        let piece = self.memory.first(bytes);
-        match self.is_zero && known {
-            true => piece.fill(0),
-            false => self.source.read_exact_at(part.start, piece)?,
-        }
-        Ok(piece)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use disk::Stretch;
+    use crate::files::ahead::on_a_thread;
+    use disk::{Content, ReadAt, Stretch};
     use proptest::prelude::*;
 
     /// Bytes that know which of their zeros need not be read, and fail if those are.
@@ -361,7 +364,9 @@ mod tests {
                 }
             }
             let (one, other) = (Holed::new(before, holes.0), Holed::new(after, holes.1));
-            let found = differing(&one, &other).unwrap();
+            let (one, other) = (Arc::new(one), Arc::new(other));
+            let sources = [Arc::clone(&one) as Source, Arc::clone(&other) as Source];
+            let found = differing(&sources[0], &sources[1], &on_a_thread).unwrap();
             let size = bytes + more;
             let mut expected = Vec::new();
             for start in (0..size).step_by(4096) {
@@ -393,7 +398,9 @@ mod tests {
         for at in [4100, 4200, 3 * 4096] {
             after[at] = 1;
         }
-        let found = differing(&vec![0_u8; 5 * 4096], &after).unwrap();
+        let before: Source = Arc::new(vec![0_u8; 5 * 4096]);
+        let after: Source = Arc::new(after);
+        let found = differing(&before, &after, &on_a_thread).unwrap();
         let told = |start, part: Range<u64>| {
             let place = Place {
                 disk: 0,

@@ -31,6 +31,7 @@
 //! Names are bytes, as the guest has made them: not UTF-8, not printable, not to be opened. Only
 //! [`Tree`] composes paths. Damage hides what is damaged and nothing else, and is told.
 
+mod ahead;
 mod content;
 mod diff;
 mod differences;
@@ -45,6 +46,7 @@ mod system;
 mod tree;
 mod volumes;
 
+pub use ahead::{Aside, Job, on_a_thread};
 pub use content::Content;
 pub use diff::{Diff, diff};
 pub use differences::{Differences, differing};

@@ -1,5 +1,6 @@
 //! The files of whole disks: all volumes, each by itself, so that damage in one leaves the others.
 
+use crate::files::ahead::{Aside, both};
 use crate::files::diff::{Diff, diff};
 use crate::files::differences::{Differences, differing};
 use crate::files::keeping::Keeping;
@@ -186,21 +187,26 @@ impl Compared {
 }
 
 /// Compares two disks, and reads what is on them. Each is read once, from its beginning to its end:
-/// what tells of files lies all over a disk, and is kept on the way.
+/// what tells of files lies all over a disk, and is kept on the way. `aside` is asked for two threads
+/// at a time.
 ///
 /// # Errors
 /// A disk cannot be read.
-pub fn compare_disks(before: &Source, after: &Source) -> Result<Compared, ReadError> {
-    let before = Arc::new(Keeping::new(Arc::clone(before)));
-    let after = Arc::new(Keeping::new(Arc::clone(after)));
-    let (before, after) = ([before], [after]);
-    want_listed(&before);
-    want_listed(&after);
-    let [one, other] = [&before, &after].map(|[side]| side);
-    let dirty = differing(&**one, &**other)?;
+pub fn compare_disks(
+    before: &Source,
+    after: &Source,
+    aside: Aside<'_>,
+) -> Result<Compared, ReadError> {
+    let [before, after] = [before, after].map(|side| [Arc::new(Keeping::new(Arc::clone(side)))]);
+    let first = before.clone();
+    both(aside, move || want_listed(&first), || want_listed(&after))?;
+    let [one, other] = [&before, &after].map(|[side]| Arc::clone(side) as Source);
+    let dirty = differing(&one, &other, aside)?;
+    let read_before = move || DiskFiles::read_kept(&before);
+    let (before, after) = both(aside, read_before, || DiskFiles::read_kept(&after))?;
     Ok(Compared {
-        before: DiskFiles::read_kept(&before),
-        after: DiskFiles::read_kept(&after),
+        before,
+        after,
         dirty,
     })
 }
