@@ -6,11 +6,11 @@
     reason = "the helpers of a test fail it by panicking"
 )]
 
-use disk::ReadError;
 use disk::read_at::ReadAt;
+use disk::{ReadError, Source};
 use image::files::{
     BlockClass, Change, Extent, FileKind, FileSystem, FileTime, Files, FilesError, Found, Object,
-    ObjectId, Owner, Owners, Ranges, diff, differing,
+    ObjectId, Owner, Owners, Ranges, diff, differing, on_a_thread,
 };
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -390,7 +390,8 @@ fn moved(path: &str, renamed: &BTreeMap<String, String>) -> String {
 
 fn check(before: &Model, after: &Model) -> Result<(), TestCaseError> {
     // As found by comparing, and with less known: the same is told.
-    let exact = differing(&before.disk, &after.disk).unwrap();
+    let sources = [before, after].map(|model| Arc::new(model.disk.clone()) as Source);
+    let exact = differing(&sources[0], &sources[1], &on_a_thread).unwrap();
     let dirty = disk_ranges(&before.disk, &after.disk);
     prop_assert_eq!(&exact.blocks, &dirty);
     let read = |model: &Model| Files::read(Arc::new(model.clone())).unwrap();
