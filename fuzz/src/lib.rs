@@ -10,7 +10,10 @@
 //! and at least one seed.
 
 mod disks;
+mod files;
+mod foreign;
 mod histories;
+mod records;
 mod sparse;
 mod talk;
 
@@ -29,21 +32,31 @@ pub struct Parser {
     pub is_image: bool,
 }
 
-/// All parsers of our own that read what others wrote.
+/// All parsers of our own that read what others wrote, those first that read what a guest has.
 pub const PARSERS: &[Parser] = &[
+    image("ext", disks::ext),
     image("qcow2", disks::qcow2),
+    image("xfs", |bytes| disks::system(VolumeKind::Xfs, bytes)),
+    image("btrfs", |bytes| disks::system(VolumeKind::Btrfs, bytes)),
+    image("ntfs", |bytes| disks::system(VolumeKind::Ntfs, bytes)),
+    image("fat", |bytes| disks::system(VolumeKind::Fat, bytes)),
+    image("vmdk", foreign::vmdk),
+    image("vhdx", foreign::vhdx),
+    image("journald", files::journald),
     image("partition", disks::partition),
     image("lvm", disks::lvm),
     image("volume", disks::volume),
-    image("ext", disks::ext),
-    image("fat", |bytes| disks::system(VolumeKind::Fat, bytes)),
-    image("ntfs", |bytes| disks::system(VolumeKind::Ntfs, bytes)),
-    image("xfs", |bytes| disks::system(VolumeKind::Xfs, bytes)),
+    bytes("packages", files::packages),
+    bytes("logs", files::logs),
+    bytes("audit", files::audit),
+    bytes("logins", files::logins),
+    bytes("zone", files::zone),
+    bytes("wire", talk::wire),
+    bytes("nbd", talk::nbd),
     bytes("changeset", histories::changeset),
     bytes("pack", histories::pack),
+    bytes("records", records::records),
     bytes("seal", histories::seal),
-    bytes("nbd", talk::nbd),
-    bytes("wire", talk::wire),
 ];
 
 const fn image(name: &'static str, read: fn(&[u8])) -> Parser {

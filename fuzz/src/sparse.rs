@@ -63,6 +63,15 @@ impl Sparse {
         }
         packed
     }
+
+    /// Writes into blocks; what lies behind the end is not seen.
+    pub(crate) fn write(&mut self, offset: u64, bytes: &[u8]) {
+        for (place, byte) in (offset..).zip(bytes) {
+            let block = self.blocks.entry(place / BLOCK_BYTES as u64);
+            let block = block.or_insert([0; BLOCK_BYTES]);
+            block[place as usize % BLOCK_BYTES] = *byte;
+        }
+    }
 }
 
 impl ReadAt for Sparse {
@@ -113,6 +122,11 @@ mod tests {
             sparse.read_exact_at(start as u64, &mut read).unwrap();
             assert_eq!(read, disk[start..start + bytes]);
         }
+        let mut written = sparse.clone();
+        written.write(1022, &[5, 6, 7, 8]);
+        let mut read = [0; 6];
+        written.read_exact_at(1021, &mut read).unwrap();
+        assert_eq!(read, [0, 5, 6, 7, 8, 0]);
         assert!(sparse.read_exact_at(65_536, &mut [0]).is_err());
         assert!(sparse.read_exact_at(u64::MAX, &mut [0; 2]).is_err());
     }

@@ -6,8 +6,11 @@
     reason = "the helpers of a test fail it by panicking"
 )]
 
-#[path = "../../crates/disk/tests/common/mod.rs"]
+mod btrfs;
+#[path = "../../../crates/disk/tests/common/mod.rs"]
 mod common;
+mod foreign;
+mod texts;
 
 use common::ext::{debugfs, make};
 use common::sparse::{Pages, Sparse as Pieces};
@@ -148,11 +151,11 @@ fn partitions_and_volumes(place: &Path) {
     for (name, bytes) in [
         (
             "pv1",
-            &include_bytes!("../../crates/disk/tests/golden/lvm-pv1.zst")[..],
+            &include_bytes!("../../../crates/disk/tests/golden/lvm-pv1.zst")[..],
         ),
         (
             "pv2",
-            &include_bytes!("../../crates/disk/tests/golden/lvm-pv2.zst")[..],
+            &include_bytes!("../../../crates/disk/tests/golden/lvm-pv2.zst")[..],
         ),
     ] {
         let mut disk = zstd::bulk::decompress(bytes, 1 << 20).unwrap();
@@ -263,7 +266,7 @@ fn systems(place: &Path) {
         );
         std::fs::remove_file(image).unwrap();
     }
-    let packed = include_bytes!("../../crates/disk/tests/golden/xfs-with-log.zst");
+    let packed = include_bytes!("../../../crates/disk/tests/golden/xfs-with-log.zst");
     let (pages, packed) = Pages::from_file(&zstd::decode_all(&packed[..]).unwrap());
     let mut disk = common::read_all(&Pieces { pages, packed });
     for sector in disk.chunks_mut(512) {
