@@ -22,10 +22,20 @@ impl Hands {
     pub(crate) fn start(count: usize) -> io::Result<Self> {
         let (jobs, waiting) = channel();
         let waiting = Arc::new(Mutex::new(waiting));
+        let (begins, begun) = channel();
         for _ in 0..count {
-            let waiting = Arc::clone(&waiting);
-            std::thread::Builder::new().spawn(move || work(&waiting))?;
+            let (waiting, begins) = (Arc::clone(&waiting), begins.clone());
+            let begin = move || {
+                begins.send(()).ok();
+                // Who starts it waits until nobody is left who could say that.
+                drop(begins);
+                work(&waiting);
+            };
+            std::thread::Builder::new().spawn(begin)?;
         }
+        drop(begins);
+        // A thread prepares itself by system calls that it may not make later.
+        while begun.recv().is_ok() {}
         Ok(Self { jobs })
     }
 
