@@ -8,8 +8,11 @@
     reason = "the helpers of a test fail it by panicking"
 )]
 
-use sandbox::{Attempt, Layer, Limits, Refusal, SandboxError, ask, attempt, carry_out, enter};
+use sandbox::{
+    Attempt, Layer, Limits, Refusal, SandboxError, ask, attempt, carry_out, enter, enter_with,
+};
 use std::io::Write;
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
 const AMPLE: Limits = Limits {
@@ -93,12 +96,15 @@ fn subject() -> String {
 #[test]
 fn every_way_out_is_refused() {
     let program = std::env::current_exe().unwrap();
-    for one in Attempt::ALL {
-        let refusal = attempt(&program, &worker("tries", one.name())).unwrap();
+    for (worker_of, one) in ["tries", "tries_beside"]
+        .into_iter()
+        .flat_map(|worker_of| Attempt::ALL.map(|one| (worker_of, one)))
+    {
+        let refusal = attempt(&program, &worker(worker_of, one.name())).unwrap();
         match one {
             // There is no more memory than the limit; that is an answer, not a crime.
             Attempt::Memory => assert!(matches!(refusal, Refusal::Denied(_)), "{refusal:?}"),
-            _ => assert_eq!(refusal, Refusal::Ended, "{}", one.name()),
+            _ => assert_eq!(refusal, Refusal::Ended, "{worker_of} {}", one.name()),
         }
     }
 }
@@ -108,6 +114,21 @@ fn every_way_out_is_refused() {
 fn tries() {
     let one = Attempt::of(&subject()).unwrap();
     carry_out(one, &mut std::io::stdout()).unwrap();
+}
+
+/// A thread that was there before is confined as well.
+#[test]
+#[ignore = "is a worker"]
+fn tries_beside() {
+    let one = Attempt::of(&subject()).unwrap();
+    let (_, hands) = enter_with(1).unwrap();
+    let (tell, told) = channel();
+    hands.run(Box::new(move || tell.send(one.perform()).unwrap()));
+    let answer = match told.recv().unwrap() {
+        Ok(()) => "done".to_owned(),
+        Err(error) => format!("denied: {error}"),
+    };
+    std::io::stdout().write_all(answer.as_bytes()).unwrap();
 }
 
 #[test]
