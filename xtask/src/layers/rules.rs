@@ -90,6 +90,7 @@ const SIDEWAYS: &[(&str, &str)] = &[
     ("image", "disk"),
     ("api", "control"),
     ("api", "web"),
+    ("xtask", "fuzz"),
 ];
 
 /// Crates of others that read files or clocks, talk to the system, or draw randomness: closed to the
