@@ -1,7 +1,9 @@
 //! An export of a running machine's disk, into a changeset: whole, or what a bitmap says.
 
 use super::error::ImageError;
+use super::room::RoomWatch;
 use block::nbd::{DIRTY, Export, NbdError};
+use disk::{ReadAt, ReadError, Stretch};
 use image::BLOCK_BYTES;
 use image::writer::ChangesetWriter;
 use std::ops::Range;
@@ -9,9 +11,32 @@ use std::ops::Range;
 /// Bytes that are asked for at once.
 const BATCH_BYTES: u64 = 8 << 20;
 
+/// An export that is read while there is room for what the guest overwrites.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Watched<'a> {
+    pub(super) export: &'a Export,
+    pub(super) watch: &'a RoomWatch,
+}
+
+impl ReadAt for Watched<'_> {
+    fn size_bytes(&self) -> u64 {
+        self.export.size_bytes()
+    }
+
+    fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), ReadError> {
+        let gone = |source| ReadError::Io { offset, source };
+        self.watch.check().map_err(gone)?;
+        self.export.read_exact_at(offset, buffer)
+    }
+
+    fn stretch_at(&self, offset: u64) -> Result<Stretch, ReadError> {
+        self.export.stretch_at(offset)
+    }
+}
+
 /// Writes all of an export. Says how much was read.
 pub(super) fn whole(
-    export: &Export,
+    export: &Watched<'_>,
     writer: &mut ChangesetWriter<'_>,
     progress: &mut (dyn FnMut(u64, u64) + Send),
 ) -> Result<u64, ImageError> {
@@ -29,7 +54,7 @@ pub(super) fn whole(
 
 /// Reads what a bitmap says, many blocks at a time, and writes it in order.
 pub(super) fn dirty(
-    export: &Export,
+    Watched { export, watch }: &Watched<'_>,
     context: &str,
     writer: &mut ChangesetWriter<'_>,
     progress: &mut (dyn FnMut(u64, u64) + Send),
@@ -50,6 +75,7 @@ pub(super) fn dirty(
             sum <= BATCH_BYTES
         });
         let (now, later) = rest.split_at(fitting.count().max(1));
+        watch.check().map_err(NbdError::from)?;
         for (part, content) in read(export, now)? {
             writer.write(part.start / BLOCK_BYTES, &content)?;
             done += bytes(&part);

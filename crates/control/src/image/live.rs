@@ -14,11 +14,13 @@ use super::asker::WorkerProgram;
 use super::capture::Captured;
 use super::counting::Counting;
 use super::error::ImageError;
-use super::export::{dirty, whole};
+use super::export::{Watched, dirty, whole};
+use super::room::RoomWatch;
 use super::shadow::{NewImage, Shadows};
 use super::vault::Vault;
 use crate::session::now;
 use block::nbd::{Export, dirty_bitmap};
+use disk::ReadAt as _;
 use hypervisor::RunRoot;
 use hypervisor::live::{
     Base, CaptureRequest, Changed, DiskChoice, FreezeRequest, Label, LiveDisk, LiveDisks,
@@ -267,20 +269,29 @@ async fn capture_all(
             arguments: guard.0.arguments.iter().map(OsString::from).collect(),
         }),
     };
-    let point = live.begin(&request).await?;
+    let mut point = live.begin(&request).await?;
+    let watch = match RoomWatch::start(std::mem::take(&mut point.rooms)) {
+        Ok(watch) => watch,
+        Err(error) => {
+            drop(live.finish(point, Outcome::Dropped).await);
+            return Err(error);
+        }
+    };
     let mut read = Vec::new();
     for (target, disk) in targets.iter().zip(&point.disks) {
-        let take = || take(target, disk, &point, key, progress);
+        let take = || take(target, disk, (&point, &watch), key, progress);
         let took = tokio::task::block_in_place(|| beside_a_guest(take));
         match took {
             Ok(captured) => read.push(captured),
             Err(error) => {
                 // The blocks stay dirty for the next capture. That this was given up is the news.
                 drop(live.finish(point, Outcome::Dropped).await);
-                return Err(error);
+                return Err(watch.end().err().unwrap_or(error));
             }
         }
     }
+    // All is read: what the guest overwrites from now on is of no use to anybody.
+    drop(watch);
     let (process, freeze) = (point.process, point.freeze.clone());
     let mut done = Vec::new();
     for ((target, disk), mut captured) in targets.iter().zip(&point.disks).zip(read) {
@@ -327,7 +338,7 @@ fn remember(
 fn take(
     target: &Target,
     disk: &PointDisk,
-    point: &PointInTime,
+    (point, watch): (&PointInTime, &RoomWatch),
     key: &SealingKey,
     progress: &mut (dyn FnMut(u64, u64) + Send),
 ) -> Result<Captured, ImageError> {
@@ -338,6 +349,10 @@ fn take(
         contexts.push(dirty_bitmap(bitmap));
     }
     let export = Export::connect(&point.socket, &disk.export, &contexts)?;
+    let export = Watched {
+        export: &export,
+        watch,
+    };
     let mut known = history.known_units(&blobs)?;
     let last = history.changesets().last();
     let kind = match (last, &disk.changed) {

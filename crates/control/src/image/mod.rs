@@ -24,6 +24,7 @@ mod look;
 mod order;
 mod place;
 mod reference;
+mod room;
 mod shadow;
 mod talk;
 mod timeline;

@@ -41,8 +41,9 @@
 //! stopped only where it has no exports but ours, and something of ours stands beside it.
 //!
 //! Limits: what the guest overwrites during a capture needs room in the caller's directory; should
-//! that run full, QEMU treats it as an error of the guest's disk (by default it pauses the guest), so
-//! room is asked for and taken in advance. A disk needs no name of its own, but those that are empty or
+//! that run full, QEMU treats it as an error of the guest's disk (by default it pauses the guest). So
+//! room is taken in advance, and the caller keeps it ahead of the guest ([`Room`]) or gives up. A disk
+//! needs no name of its own, but those that are empty or
 //! read-only are skipped, with their reasons.
 
 mod error;
@@ -51,6 +52,7 @@ mod manners;
 mod names;
 mod plan;
 mod qemu;
+mod room;
 
 pub use error::LiveError;
 pub use freeze::{FROZEN_MAX, Freeze, FreezeRequest, thaw_guard_main};
@@ -58,6 +60,7 @@ pub use manners::beside_a_guest;
 pub use names::{BitmapName, Label, PREFIX, ProcessId};
 pub use plan::{Base, Resync};
 pub use qemu::LiveMachine;
+pub use room::Room;
 
 use async_trait::async_trait;
 use model::Timestamp;
@@ -166,7 +169,7 @@ pub struct CaptureRequest {
     pub private: PathBuf,
     /// A directory on a disk with room for what the guest overwrites meanwhile.
     pub scratch: PathBuf,
-    /// Room that must be free there for each disk, or the disk's size if that is less.
+    /// Room that is taken there at once for each disk, or the disk's size if that is less.
     pub room_bytes: u64,
     /// How the guest's file systems are frozen for the moment; nothing, and they are not.
     pub freeze: Option<FreezeRequest>,
@@ -210,6 +213,8 @@ pub struct PointInTime {
     pub socket: PathBuf,
     /// The disks, in the order of the request.
     pub disks: Vec<PointDisk>,
+    /// The room of each disk, to be kept ahead of the guest.
+    pub rooms: Vec<Room>,
     /// The machine's process, for the next capture's [`Base`].
     pub process: Option<ProcessId>,
     /// Holds the socket.

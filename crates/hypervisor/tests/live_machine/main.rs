@@ -8,6 +8,7 @@
 mod freeze;
 mod guest;
 mod machine;
+mod room;
 mod written;
 
 use block::nbd::{DIRTY, Export, NbdError, dirty_bitmap};

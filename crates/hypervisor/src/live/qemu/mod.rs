@@ -14,7 +14,7 @@ use super::freeze::Freezer;
 use super::plan::{Plan, plan};
 use super::{
     CaptureRequest, Changed, DiskChoice, LiveDisk, LiveDisks, LiveDrives, LiveError, MAX_DISKS,
-    Outcome, PREFIX, PointDisk, PointInTime, ProcessId, Released,
+    Outcome, PREFIX, PointDisk, PointInTime, ProcessId, Released, Room,
 };
 use crate::error::HypervisorError;
 use crate::qemu::qmp::Monitor;
@@ -133,9 +133,11 @@ impl LiveMachine {
     ) -> Result<PointInTime, LiveError> {
         let directory = scaffold::private(&request.private)?;
         let socket = directory.path().join("exports");
-        for (disk, (device, _)) in plans.iter().enumerate() {
-            let room = (&*request.scratch, request.room_bytes);
-            self.add_overlay(disk, device, room).await?;
+        let mut rooms = Vec::new();
+        for (number, (disk, _)) in plans.iter().enumerate() {
+            let scratch = request.scratch.clone();
+            let room = Room::find(scratch, disk.size_bytes, request.room_bytes)?;
+            rooms.push(self.add_overlay(number, disk, room).await?);
         }
         self.start_server(&socket).await?;
         let actions = plans.iter().enumerate();
@@ -155,6 +157,7 @@ impl LiveMachine {
             freeze,
             socket,
             disks,
+            rooms,
             process: self.process,
             _directory: directory,
         })

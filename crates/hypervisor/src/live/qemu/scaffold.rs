@@ -8,32 +8,16 @@
 use super::LiveMachine;
 use super::command::{AddDescriptor, AddExport, AddNode, CreateImage, KeepDescriptor, StartServer};
 use crate::error::HypervisorError;
-use crate::host::need_space;
 use crate::live::names::{Kind, ProcessId};
-use crate::live::{LiveDisk, LiveError};
-use rustix::fs::{FallocateFlags, fallocate};
-use rustix::io::Errno;
+use crate::live::{LiveDisk, LiveError, Room};
 use serde_json::{Value, json};
-use std::fs::File;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
-
-/// Room for an overlay's tables, beyond what is copied to it.
-const TABLE_BYTES: u64 = 4 << 20;
 
 /// A directory of our own within a private one.
 pub(super) fn private(within: &Path) -> Result<tempfile::TempDir, LiveError> {
     let made = tempfile::Builder::new().prefix("live-").tempdir_in(within);
     Ok(made.map_err(HypervisorError::file("make a directory in", within))?)
-}
-
-/// Takes room for a file beyond its end, so that nobody else does while the guest needs it. A file
-/// system that cannot do so has had it a moment ago.
-fn reserve(file: &File, bytes: u64) -> std::io::Result<()> {
-    match fallocate(file, FallocateFlags::KEEP_SIZE, 0, bytes) {
-        Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
-        reserved => Ok(reserved?),
-    }
 }
 
 /// The action that copies aside what the guest overwrites, from this moment on.
@@ -49,21 +33,17 @@ pub(super) fn copy_aside(disk: usize, node: &str) -> Value {
 }
 
 impl LiveMachine {
-    /// Puts an empty overlay over a disk; the guest does not write to it.
+    /// Puts an empty overlay over a disk; the guest does not write to it. Its room is taken.
     pub(super) async fn add_overlay(
         &mut self,
         number: usize,
         disk: &LiveDisk,
-        (scratch, room_bytes): (&Path, u64),
-    ) -> Result<(), LiveError> {
-        let needed = disk.size_bytes.min(room_bytes).saturating_add(TABLE_BYTES);
-        need_space(scratch, needed, "what the guest overwrites")?;
-        let file = tempfile::tempfile_in(scratch);
-        let file = file.map_err(HypervisorError::file("make a file in", scratch))?;
+        mut room: Room,
+    ) -> Result<Room, LiveError> {
         let own = ProcessId::own();
         let name = |kind| own.name(kind, number);
         let command = AddDescriptor(json!({ "opaque": name(Kind::Descriptor) }));
-        let set = self.monitor.execute_with(command, &file).await?;
+        let set = self.monitor.execute_with(command, room.file()).await?;
         let set = set["fdset-id"].as_u64().ok_or_else(|| LiveError::Answer {
             command: "add-fd",
             detail: "it names no set".to_owned(),
@@ -82,13 +62,13 @@ impl LiveMachine {
         })))
         .await?;
         self.wait_created(&name(Kind::Job)).await?;
-        reserve(&file, needed).map_err(HypervisorError::file("reserve room in", scratch))?;
+        room.keep_ahead()?;
         self.ask(AddNode(json!({
             "driver": "qcow2", "node-name": name(Kind::Overlay),
             "file": name(Kind::File), "backing": disk.node, "cache": no_flush,
         })))
         .await?;
-        Ok(())
+        Ok(room)
     }
 
     /// Starts the server of exports on a socket of ours.
