@@ -41,6 +41,9 @@ enum Command {
     Schema,
     /// Make disks with a known history: ordinary work, then an attack
     GenImage(gen_image::GenImage),
+    /// What a guest starts for `gen-image`: does what a plan says
+    #[command(hide = true)]
+    CarryOut(gen_image::guest::CarryOut),
     /// A Linux machine that works on the files of a disk, for the demo
     #[command(hide = true)]
     Office(office::Office),
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
         Command::LintLayers => layers::run(),
         Command::Schema => schema::run(),
         Command::GenImage(what) => gen_image::run(&what),
+        Command::CarryOut(what) => gen_image::guest::run(&what),
         Command::Measure(what) => measure::run(&what),
         Command::Office(what) => office::run(&what),
         Command::Bench { name } => bench::run(name),
@@ -120,4 +124,15 @@ fn put_out(line: &str) -> anyhow::Result<()> {
     use std::io::Write;
 
     writeln!(std::io::stdout(), "{line}").context("cannot write the result")
+}
+
+/// What a guest of the tests starts in place of the program.
+#[cfg(test)]
+#[test]
+#[ignore = "a guest of another test starts it"]
+fn inside_a_guest() -> anyhow::Result<()> {
+    use gen_image::guest::{PLAN, ROOT, carry_out};
+
+    let done = carry_out(PLAN.as_ref(), ROOT.as_ref())?;
+    workshop::inside::tell(done.to_string().as_bytes())
 }

@@ -4,6 +4,7 @@
 use crate::gen_image::Draw;
 use crate::measure;
 use anyhow::{Context, ensure};
+use disk::volume::VolumeKind;
 use image::files::{BlockClass, DiskFiles, Owned, Ranges, attribute, differing, on_a_thread};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -36,7 +37,10 @@ pub(super) fn classes(before: &Path, after: &Path) -> anyhow::Result<Classes> {
     }
     let classed = owned.iter().filter(|one| one.class != BlockClass::Unowned);
     let covered = Ranges::new(classed.map(|one| one.bytes.clone()).collect());
-    let (volume, read) = files.readable().next().context("no file system is read")?;
+    // debugfs knows one kind; the firmware's partition is of another.
+    let is_ext = |kind: &VolumeKind| matches!(kind, VolumeKind::Ext);
+    let ext = files.readable().find(|(volume, _)| is_ext(&volume.kind));
+    let (volume, read) = ext.context("no file system of debugfs' kind is read")?;
     let place = volume.places.first().context("the volume has no place")?;
     let block_bytes = read.tree.block_bytes();
     let mut blocks: Vec<(u64, &Owned)> = Vec::new();

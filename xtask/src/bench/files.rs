@@ -44,11 +44,8 @@ impl Measured {
 
 pub(super) fn run() -> anyhow::Result<()> {
     let out = place("files")?;
-    let made = gen_image::make(&GenImage {
-        out: out.clone(),
-        mib: 4096,
-        seed: 1,
-    })?;
+    let made = gen_image::make(&GenImage::full(out.clone()))?;
+    crate::put_out(&format!("the disks: {}", made.about))?;
     let disks = [&made.disks[0], &made.disks[2]].map(PathBuf::as_path);
     let wrong = compare(&made, &disks)?;
     let classes = classes(disks[0], disks[1])?;

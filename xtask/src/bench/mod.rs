@@ -79,11 +79,8 @@ pub(crate) fn run(bench: Bench) -> anyhow::Result<()> {
 /// Keeps the disks before and after the attack in the store, and in borg and restic.
 fn versions() -> anyhow::Result<()> {
     let out = files::place("versions")?;
-    let made = gen_image::make(&gen_image::GenImage {
-        out: out.clone(),
-        mib: 4096,
-        seed: 1,
-    })?;
+    let made = gen_image::make(&gen_image::GenImage::full(out.clone()))?;
+    crate::put_out(&format!("the disks: {}", made.about))?;
     let pair = [&made.disks[0], &made.disks[2]].map(|disk| disk.as_os_str());
     let measured = measure_with("versions", &pair);
     std::fs::remove_dir_all(&out).context("cannot remove the disks")?;

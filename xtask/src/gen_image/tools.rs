@@ -32,6 +32,7 @@ fn command(program: &str, now: u64) -> Command {
         .env("LC_ALL", "C")
         .env("TZ", "UTC")
         .env("PATH", TOOLS_PATH)
+        .env("SOURCE_DATE_EPOCH", now.to_string())
         .env("E2FSPROGS_FAKE_TIME", now.to_string());
     command
 }
@@ -42,7 +43,12 @@ pub(super) struct Image {
     pub(super) path: PathBuf,
     /// Where the file system starts.
     pub(super) offset: u64,
+    /// The size of the partition for the firmware, before it.
+    pub(super) firmware_mib: u64,
 }
+
+/// Where that starts.
+pub(super) const FIRMWARE_OFFSET: u64 = 1 << 20;
 
 impl Image {
     /// Makes a disk whose file system holds what lies below `tree`.
@@ -61,7 +67,9 @@ impl Image {
         file.set_len(mib << 20)?;
         drop(file);
         let place = path.to_str().context("the path is not UTF-8")?;
-        let options = format!("offset={offset},hash_seed=6b8b4567-327b-43c6-a43c-986966334873");
+        let options = format!(
+            "offset={offset},root_owner=0:0,hash_seed=6b8b4567-327b-43c6-a43c-986966334873"
+        );
         let (inodes, size) = (inodes.to_string(), format!("{kib}k"));
         let tree = tree.to_str().context("the path is not UTF-8")?;
         let mut arguments = vec![
@@ -100,6 +108,7 @@ impl Image {
         Ok(Self {
             path: path.to_owned(),
             offset,
+            firmware_mib: first_mib,
         })
     }
 

@@ -11,7 +11,8 @@ pub(super) const VERSIONS: usize = 3;
 pub(super) enum Data {
     #[default]
     Same,
-    /// Every byte of these ranges is another one.
+    /// These parts differ: each goes from the first to the last byte of a block of 4 KiB that is
+    /// another one, and those that meet are one.
     Turned(Vec<Range<u64>>),
     /// Bytes were added.
     Appended(Range<u64>),
@@ -35,6 +36,12 @@ pub(super) struct File {
     pub(super) is_log: bool,
     /// Whether it was renamed itself in each step, and not only its directory.
     pub(super) renamed: [bool; VERSIONS - 1],
+    /// Whether there is another file in its place after each step.
+    pub(super) replaced: [bool; VERSIONS - 1],
+    /// Whether some of its blocks are holes, where nothing can be changed in place.
+    pub(super) has_holes: bool,
+    /// Whether nothing is done to it.
+    pub(super) is_settled: bool,
     pub(super) data: [Data; VERSIONS - 1],
     pub(super) fields: [Vec<&'static str>; VERSIONS - 1],
 }
@@ -84,6 +91,14 @@ impl World {
                 (None, None) => {}
                 (Some(path), None) => drop(events.insert(Event::new(path, "deleted"))),
                 (None, Some(path)) => drop(events.insert(Event::new(path, "created"))),
+                (Some(was), Some(is)) if file.replaced[from..to].contains(&true) => {
+                    if file.renamed[from..to].contains(&true) {
+                        events.insert(Event::new(was, "deleted"));
+                        events.insert(Event::new(is, "created"));
+                    } else {
+                        events.insert(Event::new(is, "replaced"));
+                    }
+                }
                 (Some(was), Some(is)) => {
                     for path in file.links.iter().chain([is]) {
                         events.extend(file.changes(path, from..to));
