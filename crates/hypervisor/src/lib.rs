@@ -23,6 +23,7 @@
 
 pub mod error;
 pub mod host;
+pub mod image_tool;
 pub mod live;
 pub mod memory;
 pub mod process;

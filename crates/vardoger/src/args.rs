@@ -5,8 +5,8 @@
 mod image;
 
 pub(crate) use image::{
-    ChangesArgs, ExportFormat, ForgetArgs, ImageAddArgs, ImageExportArgs, ImageVerb, ReadingArgs,
-    TimelineArgs,
+    ChangesArgs, ExportFormat, ForgetArgs, ImageAddArgs, ImageCaptureArgs, ImageExportArgs,
+    ImageVerb, ReadingArgs, TimeOfDay, TimelineArgs,
 };
 
 use clap::{Args, Parser, Subcommand, ValueEnum};

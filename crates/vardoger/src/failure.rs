@@ -39,6 +39,12 @@ impl Failure {
         }
     }
 
+    /// Whether what is done again and again need not be tried again: it was interrupted, nobody
+    /// reads, or the command line is wrong.
+    pub(crate) const fn ends_all(&self) -> bool {
+        self.exit != 1
+    }
+
     /// A result that could not be written. A reader that went away is no failure.
     pub(crate) fn output(error: &std::io::Error) -> Self {
         let mut failure = Self::of("cannot write the result", error);

@@ -256,6 +256,36 @@ fn changed_blocks_of_a_running_machine_are_captured_at_one_moment() {
 }
 
 #[test]
+fn a_disk_is_captured_once_enough_of_it_was_written() {
+    let world = World::cold();
+    let directory = world.path("machine");
+    Machine::make_disks(&directory);
+    let mut machine = Machine::start(&directory);
+    let vm = machine.socket();
+    world
+        .run(&format!("image add --vm {vm} --name web --disk vda"))
+        .expect(0);
+    let capturing = world.start("image capture web --dirty 1000000 --every 50ms");
+    let captures = || {
+        let log = world.data("image log web");
+        log["changesets"].as_array().unwrap().len()
+    };
+    machine.write("vda", MIB, 4096, 1);
+    for _ in 0..10 {
+        assert_eq!(captures(), 1);
+    }
+    machine.write("vda", 2 * MIB, MIB, 2);
+    while captures() < 2 {}
+    capturing.signal(rustix::process::Signal::INT);
+    capturing.wait();
+    let writes = [(MIB, 4096, 1), (2 * MIB, MIB, 2)];
+    assert!(restored(&world, "web") == expected(64 * MIB, &writes));
+    world.run(&format!("image release --vm {vm}")).expect(0);
+    drop(machine);
+    world.assert_clean();
+}
+
+#[test]
 fn a_machine_that_is_not_there_is_named() {
     let world = World::cold();
     let missing = world

@@ -220,10 +220,7 @@ impl Chain {
             let users: Vec<String> = users
                 .into_iter()
                 .filter(|user| user.writes)
-                .map(|user| match user.pid {
-                    Some(pid) => format!("{} (process {pid})", sanitise(user.name.as_bytes())),
-                    None => user.name,
-                })
+                .map(named)
                 .collect();
             if !users.is_empty() {
                 return Err(ImageError::InUse {
@@ -235,6 +232,21 @@ impl Chain {
         Ok(())
     }
 
+    /// Fails where anybody else has the top image open, if only to read it.
+    pub(super) fn nobody_has_it(&self) -> Result<(), ImageError> {
+        let Some((file, (path, _))) = self.files.first().zip(self.paths.first()) else {
+            return Ok(());
+        };
+        let users = block::users(file).map_err(ImageError::file("look at", path))?;
+        if users.is_empty() {
+            return Ok(());
+        }
+        Err(ImageError::Held {
+            path: path.clone(),
+            users: users.into_iter().map(named).collect::<Vec<_>>().join(", "),
+        })
+    }
+
     /// Fails where one of the files is not what it was when it was opened.
     pub(super) fn is_unchanged(&self) -> Result<(), ImageError> {
         for (file, (path, before)) in self.files.iter().zip(&self.paths) {
@@ -244,6 +256,36 @@ impl Chain {
             }
         }
         Ok(())
+    }
+}
+
+/// Opens the top image of a chain, to be written: the very file that was read.
+pub(super) fn open_to_write(chain: &Chain) -> Result<File, ImageError> {
+    let path = chain.path();
+    let failed = ImageError::file("open to write", path);
+    let mut flags = OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::NOFOLLOW;
+    let metadata = path.symlink_metadata().map_err(&failed)?;
+    if metadata.file_type().is_block_device() {
+        // Refused where it is mounted, or part of something else.
+        flags |= OFlags::EXCL;
+    }
+    let mut options = OpenOptions::new();
+    let options = options.read(true).write(true);
+    let opened = options.custom_flags(flags.bits().cast_signed()).open(path);
+    let file = opened.map_err(&failed)?;
+    let now = Identity::of(&file).map_err(&failed)?;
+    match chain.paths.first() {
+        Some((_, before)) if *before == now => Ok(file),
+        _ => Err(ImageError::Changed {
+            path: path.to_path_buf(),
+        }),
+    }
+}
+
+fn named(user: block::User) -> String {
+    match user.pid {
+        Some(pid) => format!("{} (process {pid})", sanitise(user.name.as_bytes())),
+        None => user.name,
     }
 }
 

@@ -1,6 +1,7 @@
 //! What can go wrong with images.
 
 use block::nbd::NbdError;
+use hypervisor::image_tool::ImageToolError;
 use hypervisor::live::LiveError;
 use image::blobs::BlobError;
 use image::forget::ForgetError;
@@ -60,6 +61,14 @@ pub enum ImageError {
         /// Who has it open.
         users: String,
     },
+    /// Somebody has the image open that is to be written.
+    #[error("{path} is open in {users}: it is written only while nobody has it open")]
+    Held {
+        /// The image.
+        path: PathBuf,
+        /// Who has it open.
+        users: String,
+    },
     /// The image was written to while it was read.
     #[error("{path} changed while it was read: nothing of it was kept")]
     Changed {
@@ -102,6 +111,9 @@ pub enum ImageError {
     /// A history could not be made shorter.
     #[error("nothing was forgotten: {0}")]
     Forget(#[from] ForgetError),
+    /// An image that is not raw could not be written.
+    #[error(transparent)]
+    Tool(#[from] ImageToolError),
     /// The user names what there is not.
     #[error("{0}")]
     NoSuch(String),
@@ -116,7 +128,7 @@ impl ImageError {
             Self::File { .. } => "file",
             Self::Format { .. } => "format-unknown",
             Self::Below { .. } => "backing-file",
-            Self::InUse { .. } => "image-in-use",
+            Self::InUse { .. } | Self::Held { .. } => "image-in-use",
             Self::Changed { .. } => "image-changed",
             Self::Output(_) => "output",
             Self::History(_) | Self::Blob(_) => "history",
@@ -130,6 +142,7 @@ impl ImageError {
                 StoreError::ImageBusy { .. } => "image-busy",
                 _ => "store",
             },
+            Self::Tool(_) => "image-tool",
             Self::NoSuch(_) => "no-such-image",
         }
     }
@@ -156,6 +169,12 @@ impl ImageError {
             Self::Below { .. } => {
                 "--allow DIR allows images below in DIR; a format that is not told is set with \
                  `qemu-img rebase -u -F FORMAT`"
+            }
+            Self::Tool(ImageToolError::Missing) => {
+                "install it (Debian: qemu-utils), or restore the disk to a new file with --to FILE"
+            }
+            Self::Held { .. } => {
+                "end what has it open, or restore the disk to a new file with --to FILE"
             }
             Self::InUse { .. } => "stop the machine first, or capture a snapshot of the image",
             Self::Changed { .. } => "capture it while nobody writes to it",

@@ -23,8 +23,8 @@ use block::nbd::{Export, dirty_bitmap};
 use disk::ReadAt as _;
 use hypervisor::RunRoot;
 use hypervisor::live::{
-    Base, CaptureRequest, Changed, DiskChoice, FreezeRequest, Label, LiveDisk, LiveDisks,
-    LiveMachine, Outcome, PointDisk, PointInTime, ProcessId, Released, beside_a_guest,
+    Base, BitmapName, CaptureRequest, Changed, DiskChoice, FreezeRequest, Label, LiveDisk,
+    LiveDisks, LiveMachine, Outcome, PointDisk, PointInTime, ProcessId, Released, beside_a_guest,
 };
 use image::changeset;
 use image::changeset::Kind;
@@ -406,6 +406,45 @@ fn source(record: &ImageRecord) -> &str {
         ImageSource::Machine { vm, .. } => vm,
         ImageSource::File { path } => path,
     }
+}
+
+/// How much the guest has written to images of one machine since they were last captured: the most
+/// of any of them. Where that is not known, because there is no bitmap, it is the disk's size.
+///
+/// # Errors
+/// An image is not of that machine, or the machine does not answer.
+pub async fn dirty_bytes(shadows: &Shadows, names: &[String]) -> Result<u64, ImageError> {
+    let mut most = 0;
+    let mut machine: Option<(String, Vec<LiveDisk>)> = None;
+    for name in names {
+        let record = shadows.images.read(name)?.record();
+        let ImageSource::Machine { vm, disk } = &record.source else {
+            return Err(ImageError::NoSuch(format!("{name} is of no machine")));
+        };
+        let disks = match &machine {
+            Some((same, disks)) if same == vm => disks,
+            _ => {
+                let mut live = LiveMachine::connect(Path::new(vm)).await?;
+                let disks = live.drives().await?.disks;
+                &machine.insert((vm.clone(), disks)).1
+            }
+        };
+        let image = label(&record.id.simple().to_string())?;
+        let found = disks
+            .iter()
+            .find(|one| one.name == *disk || one.node == *disk);
+        let dirty = found.map(|one| {
+            let ours = one.bitmaps.iter().filter(|bitmap| {
+                let name = BitmapName::parse(&bitmap.name);
+                bitmap.recording && name.is_some_and(|name| name.image == image)
+            });
+            ours.map(|bitmap| bitmap.dirty_bytes)
+                .max()
+                .unwrap_or(one.size_bytes)
+        });
+        most = most.max(dirty.unwrap_or(u64::MAX));
+    }
+    Ok(most)
 }
 
 /// Takes everything of ours off a running machine.

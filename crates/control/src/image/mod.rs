@@ -18,6 +18,7 @@ mod counting;
 mod error;
 mod examine;
 mod export;
+mod in_place;
 mod keep;
 mod live;
 mod look;
@@ -45,13 +46,14 @@ pub use chain::{Chain, ImageFile};
 pub use changes::{Change, ChangesAsked, changes, export_changes};
 pub use error::ImageError;
 pub use examine::{FileList, Named, Restored, cat, diff, files, restore, take_out};
+pub use in_place::{InPlace, restore_in_place};
 pub use keep::{
     Checked, Forgotten, SEAL_CREDENTIAL, anchor, check, forget, sealing_key, would_forget,
 };
-pub use live::{GuardProgram, Machine, add_live, capture_live, release};
+pub use live::{GuardProgram, Machine, add_live, capture_live, dirty_bytes, release};
 pub use reference::{ImageReference, Point, time};
 pub use shadow::{
-    Listed, NewImage, ShadowedImage, Shadows, add, capture_again, list, remove, show,
+    CaptureFrom, Listed, NewImage, ShadowedImage, Shadows, add, capture_again, list, remove, show,
 };
 pub use timeline::{Claim, Moment, Timeline, What, timeline};
 pub use told::{

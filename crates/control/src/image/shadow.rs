@@ -105,19 +105,37 @@ fn record(name: &str, file: &ImageFile, chain: &Chain) -> Result<ImageRecord, Im
     })
 }
 
-/// Captures an image again, from where it was added: what changed since.
+/// From where an image is captured, where that is not the file from which it was added.
+#[derive(Debug, Clone, Default)]
+pub struct CaptureFrom {
+    /// Another file: an image that stands on it, one below it, or a copy of it.
+    pub file: Option<PathBuf>,
+    /// Its format, where the name does not tell it.
+    pub format: Option<Format>,
+    /// A snapshot within the image.
+    pub snapshot: Option<String>,
+}
+
+/// Captures an image again, from where it was added or from elsewhere: what changed since.
 ///
 /// # Errors
 /// There is no such image, another process captures it, or it cannot be captured.
 pub fn capture_again(
     shadows: &Shadows,
     key: &SealingKey,
-    name: &str,
+    (name, from): (&str, CaptureFrom),
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<(ImageRecord, Captured), ImageError> {
     let vault = shadows.write(name)?;
     let record = vault.shelf.record();
-    let chain = Chain::open(&shadows.worker, &source(&record)?)?;
+    let mut file = source(&record)?;
+    if let Some(path) = from.file {
+        file.path = path;
+        file.format = from.format;
+        file.snapshot = None;
+    }
+    file.snapshot = from.snapshot.or(file.snapshot);
+    let chain = Chain::open(&shadows.worker, &file)?;
     vault.tidy();
     let blobs = vault.sealed(key);
     let captured = capture(&shadows.worker, &chain, &blobs, now(), progress)?;
@@ -125,7 +143,7 @@ pub fn capture_again(
 }
 
 /// Where an image was added from.
-fn source(record: &ImageRecord) -> Result<ImageFile, ImageError> {
+pub(super) fn source(record: &ImageRecord) -> Result<ImageFile, ImageError> {
     match &record.source {
         ImageSource::File { path } => {
             let allowed = record.notes.get(ALLOWED);

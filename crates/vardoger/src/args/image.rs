@@ -11,14 +11,7 @@ pub(crate) enum ImageVerb {
     /// Adds an image, and captures it whole
     Add(ImageAddArgs),
     /// Captures images again: what changed since. Those of one running machine at one moment
-    Capture {
-        /// Their names
-        #[arg(required = true)]
-        images: Vec<String>,
-        /// Again and again, with so much time between, until interrupted
-        #[arg(long, value_name = "AGE", value_parser = parse_age)]
-        every: Option<Duration>,
-    },
+    Capture(ImageCaptureArgs),
     /// Takes everything of vardoger off a running machine: bitmaps, and what a killed command left
     Release {
         /// The socket of its monitor
@@ -77,8 +70,12 @@ pub(crate) enum ImageVerb {
         /// What to restore, with all below it; the whole disk where absent
         path: Option<String>,
         /// Of files a directory, of a disk a file. Nothing is written over
-        #[arg(long, value_name = "DIR|FILE")]
-        to: PathBuf,
+        #[arg(long, value_name = "DIR|FILE", required_unless_present = "in_place")]
+        to: Option<PathBuf>,
+        /// Write the whole disk over the image file or device that it was added from, while nobody
+        /// has it open. As it is now it is captured first
+        #[arg(long, conflicts_with_all = ["to", "path", "format", "allow"])]
+        in_place: bool,
         /// How an image file is read
         #[command(flatten)]
         reading: ReadingArgs,
@@ -112,6 +109,34 @@ pub(crate) enum ImageVerb {
         #[arg(long)]
         yes: bool,
     },
+}
+
+/// Which images are captured again, and when.
+#[derive(Debug, Args)]
+pub(crate) struct ImageCaptureArgs {
+    /// Their names
+    #[arg(required = true)]
+    pub(crate) images: Vec<String>,
+    /// Again and again, with so much time between, until interrupted
+    #[arg(long, value_name = "AGE", value_parser = parse_age, conflicts_with = "at")]
+    pub(crate) every: Option<Duration>,
+    /// Each day at these times (UTC), until interrupted: 02:00,14:30
+    #[arg(long, value_name = "HH:MM", value_delimiter = ',', value_parser = parse_time_of_day)]
+    pub(crate) at: Vec<TimeOfDay>,
+    /// Of running machines: only when the guest has written so much since the last capture. Looked
+    /// at every 10 s, or as --every says
+    #[arg(long, value_name = "BYTES", conflicts_with = "at")]
+    pub(crate) dirty: Option<u64>,
+    /// Not as it is now, but as this snapshot within the image file
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["every", "at", "dirty"])]
+    pub(crate) snapshot: Option<String>,
+    /// Not from where it was added, but from this file: an image that stands on it, one below it, or
+    /// a copy
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["every", "at", "dirty"])]
+    pub(crate) from: Option<PathBuf>,
+    /// The format of that file, where its name does not tell it
+    #[arg(long, value_name = "FORMAT", value_parser = image_format, requires = "from")]
+    pub(crate) format: Option<disk::Format>,
 }
 
 /// Which changes of an image's files are told.
@@ -257,6 +282,25 @@ fn parse_time(text: &str) -> Result<Timestamp, String> {
     Ok(Timestamp::from_unix_ns(now.saturating_sub(age)))
 }
 
+/// A time of day, in seconds after midnight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct TimeOfDay(pub(crate) i64);
+
+fn parse_time_of_day(text: &str) -> Result<TimeOfDay, String> {
+    let wrong = || "a time of day is such as 02:00 or 14:30".to_owned();
+    let (hours, minutes) = text.split_once(':').ok_or_else(wrong)?;
+    let digits = |part: &str, most: i64| {
+        let number = part
+            .parse()
+            .ok()
+            .filter(|number| (0..=most).contains(number));
+        number.filter(|_| part.len() == 2).ok_or_else(wrong)
+    };
+    Ok(TimeOfDay(
+        digits(hours, 23)? * 3600 + digits(minutes, 59)? * 60,
+    ))
+}
+
 fn anchor(text: &str) -> Result<control::image::Anchor, String> {
     text.parse()
         .map_err(|error: control::image::AnchorError| error.to_string())
@@ -287,5 +331,14 @@ mod tests {
         assert_eq!(parse_age("30d"), Ok(Duration::from_secs(30 * 86_400)));
         assert_eq!(parse_age("2w"), Ok(Duration::from_secs(14 * 86_400)));
         assert!(parse_age("-1d").is_err() && parse_age("1").is_err());
+    }
+
+    #[test]
+    fn times_of_day_are_read() {
+        assert_eq!(parse_time_of_day("02:30"), Ok(TimeOfDay(9000)));
+        assert_eq!(parse_time_of_day("23:59"), Ok(TimeOfDay(86_340)));
+        for wrong in ["24:00", "2:30", "02:60", "0230", "+2:30", "02:3", ""] {
+            assert!(parse_time_of_day(wrong).is_err(), "{wrong}");
+        }
     }
 }

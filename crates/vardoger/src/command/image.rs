@@ -1,6 +1,7 @@
-//! `image add`, `capture`, `ls`, `log`, `rm`. Running machines are in [`live`], what looks into a
-//! disk in [`look`], what keeps histories in [`keep`].
+//! `image add`, `ls`, `log`, `rm`. When is captured again is in [`capture`], running machines are in
+//! [`live`], what looks into a disk in [`look`], what keeps histories in [`keep`].
 
+mod capture;
 mod changes;
 mod keep;
 mod live;
@@ -19,12 +20,9 @@ use control::image::{
     NewImage, Point, SealingKey, Shadows, WorkerProgram,
 };
 use schema::{ChangesetDocument, Document, ImageDocument, ImageListDocument, ImageLogDocument};
-use std::collections::BTreeMap;
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::{Path, PathBuf};
-use std::pin::pin;
 use std::process::ExitCode;
-use std::time::Duration;
 use store::{ImageRecord, ImageSource, Images};
 
 /// Digits of an id that are shown to people.
@@ -34,7 +32,7 @@ const ID_DIGITS: usize = 12;
 pub(crate) async fn execute(global: &Global, verb: &ImageVerb) -> Result<ExitCode, Failure> {
     match verb {
         ImageVerb::Add(arguments) => add(global, arguments).await,
-        ImageVerb::Capture { images, every } => capture_every(global, images, *every).await,
+        ImageVerb::Capture(arguments) => capture::capture(global, arguments).await,
         ImageVerb::Release { vm } => live::release(global, vm).await,
         ImageVerb::Ls => ls(global),
         ImageVerb::Log { image } => log(global, image),
@@ -70,8 +68,15 @@ pub(crate) async fn execute(global: &Global, verb: &ImageVerb) -> Result<ExitCod
             image,
             path,
             to,
+            in_place: _,
             reading,
-        } => look::restore(global, named(image, reading)?, path.clone(), to.clone()).await,
+        } => {
+            let named = named(image, reading)?;
+            match to {
+                Some(to) => look::restore(global, named, path.clone(), to.clone()).await,
+                None => look::restore_in_place(global, named.reference).await,
+            }
+        }
         ImageVerb::Check {
             image,
             read_data,
@@ -210,58 +215,6 @@ fn name_of(path: &Path) -> Result<String, Failure> {
         format!("{} gives no name for the image", path.display()),
         Some("--name NAME names it: letters a to z, digits, `.`, `_`, `-`".to_owned()),
     ))
-}
-
-/// Captures once, or until interrupted. An interruption between two captures is how it ends.
-async fn capture_every(
-    global: &Global,
-    names: &[String],
-    every: Option<Duration>,
-) -> Result<ExitCode, Failure> {
-    let Some(every) = every else {
-        return capture(global, names).await;
-    };
-    let mut interruption = pin!(session::interruption());
-    loop {
-        capture(global, names).await?;
-        tokio::select! {
-            () = tokio::time::sleep(every) => {}
-            () = &mut interruption => return Ok(ExitCode::SUCCESS),
-        }
-    }
-}
-
-/// Captures images: those of a machine all at one moment, others one after the other.
-async fn capture(global: &Global, names: &[String]) -> Result<ExitCode, Failure> {
-    let images = shadows(global)?.images;
-    let mut of_machines: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    let mut at_rest = Vec::new();
-    for name in names {
-        let record = images
-            .read(name)
-            .map_err(|error| failed(error.into()))?
-            .record();
-        match record.source {
-            ImageSource::Machine { vm, .. } => {
-                of_machines.entry(vm).or_default().push(name.clone());
-            }
-            ImageSource::File { .. } => at_rest.push(name.clone()),
-        }
-    }
-    for name in at_rest {
-        let key = sealing_key(global)?;
-        let captured = work(global, move |shadows, reading| {
-            image::capture_again(shadows, &key, &name, &mut |done, all| {
-                reading.reached(done, all);
-            })
-        });
-        let (record, captured) = captured.await?;
-        show_captured(global, &record, &captured)?;
-    }
-    for names in of_machines.into_values() {
-        live::capture(global, &names).await?;
-    }
-    Ok(ExitCode::SUCCESS)
 }
 
 fn show_captured(

@@ -1,6 +1,6 @@
 //! `image files`, `diff`, `cat`, `restore`: what is on a disk, and what was.
 
-use super::work;
+use super::{sealing_key, work};
 use crate::args::Global;
 use crate::failure::Failure;
 use crate::{output, report};
@@ -210,6 +210,36 @@ pub(super) async fn restore(
     let (restored, told) = restored.await?;
     notes(global, &told);
     output::message(global, &summary(&restored, &place));
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) async fn restore_in_place(
+    global: &Global,
+    reference: ImageReference,
+) -> Result<ExitCode, Failure> {
+    let ImageReference::Kept { name, at } = reference else {
+        return Err(Failure::usage(
+            "an image file has no history to be restored from".to_owned(),
+            Some("name an image of the store, as it was: NAME@-1".to_owned()),
+        ));
+    };
+    let key = sealing_key(global)?;
+    let image = name.clone();
+    let done = work(global, move |shadows, reading| {
+        image::restore_in_place(shadows, &key, (&image, &at), &mut |done, all| {
+            reading.reached(done, all);
+        })
+    });
+    let done = done.await?;
+    notes(global, &done.checkpoint.notes);
+    let text = format!(
+        "restored {name} #{} ({}) to {}; as it was before it is {name}@#{}",
+        done.sequence,
+        report::bytes(done.size_bytes),
+        done.path.display(),
+        done.checkpoint.written.changeset.sequence
+    );
+    output::message(global, &text);
     Ok(ExitCode::SUCCESS)
 }
 

@@ -2,7 +2,10 @@
 //! into, against what those tools say and what the test itself has put in.
 #![expect(clippy::unwrap_used, reason = "a helper of a test may panic")]
 
+#[path = "../support/mod.rs"]
 mod support;
+
+mod places;
 
 use serde_json::Value;
 use std::collections::BTreeMap;
