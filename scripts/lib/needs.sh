@@ -95,9 +95,13 @@ has_browser() {
     program_version chromium >/dev/null
 }
 
-# npm fetches what the tests check the page with; where that is, it is not needed.
+# npm fetches what the tests check the page with, and what they read Parquet files
+# with in node, which comes with it; where both are, it is not needed.
 has_npm() {
-    program_version npm >/dev/null || [[ -r $("$repository/scripts/lib/axe" --where) ]]
+    has_programs node || return 1
+    program_version npm >/dev/null && return 0
+    [[ -r $("$repository/scripts/lib/axe" --where)
+        && -d $("$repository/scripts/lib/parquet-reader" --where) ]]
 }
 
 # has_programs NAME…: all are there. Tools for disks are where a user who is not

@@ -42,7 +42,7 @@ declare -A needs_label=(
     [images]='tools that make disks and stop captures, for the tests (of qemu-utils, fdisk, gdisk, e2fsprogs, xfsprogs, btrfs-progs, dosfstools, mtools, ntfs-3g, wimtools, strace)'
     [busybox]='busybox, static, for a Linux guest'
     [agent]="QEMU's guest agent, for the tests of running guests"
-    [npm]='npm, which fetches axe-core for the tests of the report'
+    [npm]='node and npm, which fetches axe-core and a reader of Parquet files for the tests'
 )
 
 # set_up MODE [lint]: MODE says whether to ask first, to install without asking,

@@ -21,7 +21,8 @@ use ::image::records::{
 };
 use model::Timestamp;
 use std::collections::BTreeMap;
-use std::io::{BufWriter, Write};
+use std::fs::File;
+use std::io::BufWriter;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
@@ -81,8 +82,23 @@ pub fn changes(
     Err(ImageError::Worker("change records stay damaged".to_owned()))
 }
 
-/// Writes changes into a file that is not there yet, each as `write` writes it: aside, and named when
-/// it is whole.
+/// Where changes go, one after the other, in a form of its own.
+pub trait ChangeSink {
+    /// Takes a change.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    fn put(&mut self, change: &Change) -> Result<(), ImageError>;
+
+    /// Writes what is not written yet: there are no more.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    fn end(self: Box<Self>) -> Result<(), ImageError>;
+}
+
+/// Writes changes into a file that is not there yet, in the form of the sink that `begin` makes of
+/// it: aside, and named when it is whole. Returns how many there are, and what to know besides.
 ///
 /// # Errors
 /// As of [`changes`], or the file cannot be written.
@@ -91,18 +107,22 @@ pub fn export_changes(
     asked: &ChangesAsked,
     to: &Path,
     progress: &mut dyn FnMut(u64, u64),
-    write: &mut dyn FnMut(&mut dyn Write, &Change) -> Result<(), ImageError>,
-) -> Result<Vec<String>, ImageError> {
+    begin: impl FnOnce(BufWriter<File>) -> Result<Box<dyn ChangeSink>, ImageError>,
+) -> Result<(u64, Vec<String>), ImageError> {
     let file = block::NewFile::create(to).map_err(ImageError::file("make", to))?;
-    let mut output = BufWriter::new(file.file());
+    let output = file.file().try_clone();
+    let mut sink = begin(BufWriter::new(
+        output.map_err(ImageError::file("make", to))?,
+    ))?;
+    let mut count = 0_u64;
     let notes = changes(shadows, asked, progress, &mut |change| {
-        write(&mut output, &change)?;
+        count = count.saturating_add(1);
+        sink.put(&change)?;
         Ok(ControlFlow::Continue(()))
     })?;
-    output.flush().map_err(ImageError::file("write", to))?;
-    drop(output);
+    sink.end()?;
     file.keep().map_err(ImageError::file("write", to))?;
-    Ok(notes)
+    Ok((count, notes))
 }
 
 /// The records of an image, and what they are made from.

@@ -43,7 +43,7 @@ pub use ::image::writer::Written;
 pub use asker::WorkerProgram;
 pub use capture::{Captured, capture};
 pub use chain::{Chain, ImageFile};
-pub use changes::{Change, ChangesAsked, changes, export_changes};
+pub use changes::{Change, ChangeSink, ChangesAsked, changes, export_changes};
 pub use error::ImageError;
 pub use examine::{FileList, Named, Restored, cat, diff, files, restore, take_out};
 pub use in_place::{InPlace, restore_in_place};

@@ -200,8 +200,11 @@ pub(crate) struct ImageExportArgs {
 /// A form of exported changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ExportFormat {
-    /// `vardoger/change/1`, one a line.
+    /// `vardoger/change/1`, one a line
     Ndjson,
+    /// Its fields as columns of a Parquet file
+    #[cfg(feature = "parquet")]
+    Parquet,
 }
 
 /// How an image file is read.

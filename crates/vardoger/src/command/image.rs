@@ -6,6 +6,8 @@ mod changes;
 mod keep;
 mod live;
 mod look;
+#[cfg(feature = "parquet")]
+mod parquet;
 mod timeline;
 
 use crate::args::{Global, ImageAddArgs, ImageVerb, ReadingArgs};

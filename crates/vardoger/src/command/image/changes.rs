@@ -7,11 +7,12 @@ use crate::failure::Failure;
 use crate::{output, report};
 use computation::job::sanitise;
 use control::image::{
-    self, Bytes, Change, ChangeRecord, ChangesAsked, Explanation, FileState, ImageError,
-    ToldExplanation,
+    self, Bytes, Change, ChangeRecord, ChangeSink, ChangesAsked, Explanation, FileState,
+    ImageError, ToldExplanation,
 };
 use schema::{ByteRangeDocument, ChangeDocument, ChangeListDocument, Document, FileStateDocument};
-use std::io::Write;
+use std::fs::File;
+use std::io::{BufWriter, Write};
 use std::ops::ControlFlow;
 use std::process::ExitCode;
 
@@ -111,24 +112,18 @@ pub(super) async fn export(
     global: &Global,
     arguments: &ImageExportArgs,
 ) -> Result<ExitCode, Failure> {
-    let ExportFormat::Ndjson = arguments.format;
     let asked = ChangesAsked {
         image: arguments.image.clone(),
         path: arguments.path.clone(),
         since: arguments.since,
         until: arguments.until,
     };
-    let to = arguments.to.clone();
+    let (to, format) = (arguments.to.clone(), arguments.format);
     let written = work(global, move |shadows, reading| {
         let mut progress = |done, all| reading.reached(done, all);
         let name = asked.image.clone();
-        let mut count = 0_u64;
-        let mut write = |output: &mut dyn Write, change: &Change| {
-            count += 1;
-            line(output, &Document::new(document(&name, change)))
-        };
-        let told = image::export_changes(shadows, &asked, &to, &mut progress, &mut write)?;
-        Ok((count, told))
+        let begin = |output| sink(format, &name, output);
+        image::export_changes(shadows, &asked, &to, &mut progress, begin)
     });
     let (count, told) = written.await?;
     notes(global, &told);
@@ -136,6 +131,39 @@ pub(super) async fn export(
     let to = arguments.to.display();
     output::message(global, &format!("{count} changes are in {to}"));
     Ok(ExitCode::SUCCESS)
+}
+
+/// Writes changes in a form.
+fn sink(
+    format: ExportFormat,
+    image: &str,
+    output: BufWriter<File>,
+) -> Result<Box<dyn ChangeSink>, ImageError> {
+    Ok(match format {
+        ExportFormat::Ndjson => Box::new(Lines {
+            image: image.to_owned(),
+            output,
+        }),
+        #[cfg(feature = "parquet")]
+        ExportFormat::Parquet => Box::new(super::parquet::Sink::begin(image, output)?),
+    })
+}
+
+/// Documents, one a line.
+struct Lines {
+    image: String,
+    output: BufWriter<File>,
+}
+
+impl ChangeSink for Lines {
+    fn put(&mut self, change: &Change) -> Result<(), ImageError> {
+        let document = Document::new(document(&self.image, change));
+        line(&mut self.output, &document)
+    }
+
+    fn end(mut self: Box<Self>) -> Result<(), ImageError> {
+        self.output.flush().map_err(ImageError::Output)
+    }
 }
 
 /// Writes a document as one line.
