@@ -59,7 +59,7 @@ pub(crate) fn run(campaign: &Campaign) -> anyhow::Result<()> {
     match campaign {
         Campaign::Kill(options) => carry_out("kill", options, kill::trials),
         Campaign::ImageKill(options) => image_kill::run(options),
-        Campaign::Live(options) => live::run(options),
+        Campaign::Live(options) => carry_out("live", options, live::trials),
     }
 }
 
@@ -92,9 +92,13 @@ fn carry_out(
         trials(&product, &mut record, options.trials)?;
     }
     let failed = record.failed(options.trials);
+    let trials = options.trials;
+    let rate = stats::upper_bound_of_none(u64::from(trials)).filter(|_| failed == 0);
+    let rate = rate.map_or(String::new(), |rate| {
+        format!("; at most {:.2} % fail, at 95 % confidence", rate * 100.0)
+    });
     crate::put_out(&format!(
-        "{name}: {failed} of {} trials failed (bound 0)",
-        options.trials
+        "{name}: {failed} of {trials} trials failed (bound 0){rate}"
     ))?;
     ensure!(failed == 0, "see {}", path.display());
     Ok(())

@@ -14,6 +14,7 @@
 //! | `--changes tools` | e2fsprogs changes names and inodes, and data are written where debugfs says that they lie |
 //! | `--changes guest` | a guest boots the disk, and its kernel does it all ([`guest`]) |
 //! | `--attack MODE` | how files are encrypted ([`attack`]) |
+//! | `--history NAME` | instead of all that, two disks with a benign history between them ([`history`]) |
 //! | `--mib`, `--seed` | the size of the disks, and what all is drawn from |
 //!
 //! The counts are those of a disk of 4 GiB, and less in proportion on a smaller one; packages are as
@@ -29,6 +30,7 @@ mod deeds;
 mod draw;
 mod firmware;
 pub(crate) mod guest;
+mod history;
 mod part;
 mod tools;
 mod tree;
@@ -37,8 +39,8 @@ mod world;
 
 pub(crate) use attack::Attack;
 pub(crate) use draw::Draw;
+pub(crate) use history::History;
 
-pub(crate) use truth::run;
 pub(crate) use world::Event;
 
 use anyhow::{Context, ensure};
@@ -84,6 +86,9 @@ pub(crate) struct GenImage {
     /// How files are encrypted
     #[arg(long, value_enum, default_value_t)]
     pub(crate) attack: Attack,
+    /// Instead of work and an attack: what looks like one, by the disk's own programs
+    #[arg(long, value_enum)]
+    pub(crate) history: Option<History>,
 }
 
 impl GenImage {
@@ -96,6 +101,7 @@ impl GenImage {
             recipe: Recipe::Debian,
             changes: Changes::Guest,
             attack: Attack::InPlace,
+            history: None,
         }
     }
 }
@@ -137,19 +143,17 @@ impl Made {
     }
 }
 
+/// Makes disks, and writes down what was done.
+pub(crate) fn run(what: &GenImage) -> anyhow::Result<()> {
+    match what.history {
+        Some(history) => history::run(what, history),
+        None => truth::write(what, &make(what)?),
+    }
+}
+
 /// Makes the disks.
 pub(crate) fn make(what: &GenImage) -> anyhow::Result<Made> {
-    ensure!(what.mib >= LEAST_MIB, "a disk has {LEAST_MIB} MiB at least");
-    std::fs::create_dir_all(&what.out)
-        .with_context(|| format!("cannot make {}", what.out.display()))?;
-    let mut maker = Maker {
-        what,
-        draw: Draw(what.seed),
-        world: World::default(),
-        set: Vec::new(),
-        deeds: Vec::new(),
-        victims: Vec::new(),
-    };
+    let mut maker = Maker::new(what)?;
     let root = root(what)?;
     let a = maker.first(root.as_ref())?;
     let b = a.copy(&what.out.join("b.raw"))?;
@@ -208,7 +212,22 @@ struct Maker<'a> {
     victims: Vec<Victim>,
 }
 
-impl Maker<'_> {
+impl<'a> Maker<'a> {
+    /// Nothing is there yet.
+    fn new(what: &'a GenImage) -> anyhow::Result<Self> {
+        ensure!(what.mib >= LEAST_MIB, "a disk has {LEAST_MIB} MiB at least");
+        std::fs::create_dir_all(&what.out)
+            .with_context(|| format!("cannot make {}", what.out.display()))?;
+        Ok(Self {
+            what,
+            draw: Draw(what.seed),
+            world: World::default(),
+            set: Vec::new(),
+            deeds: Vec::new(),
+            victims: Vec::new(),
+        })
+    }
+
     /// A count of the recipe, in proportion to the size; never 0.
     fn count(&self, full: u64) -> u64 {
         (full * self.what.mib / FULL_MIB).max(1)

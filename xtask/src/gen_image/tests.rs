@@ -19,6 +19,7 @@ fn made(mib: u64, changes: Changes, attack: Attack) -> (TempDir, Made) {
         recipe: Recipe::Own,
         changes,
         attack,
+        history: None,
     });
     (out, made.unwrap())
 }

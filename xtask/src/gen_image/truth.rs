@@ -1,13 +1,12 @@
 //! The record of what was done to disks: `truth.json`.
 
-use super::{GenImage, Made, make};
+use super::{GenImage, Made};
 use anyhow::Context;
 use serde_json::{Value, json};
 
-/// Makes the disks, and writes down what was done.
-pub(crate) fn run(what: &GenImage) -> anyhow::Result<()> {
-    let made = make(what)?;
-    let (ab, bc, ac) = (step(&made, 0, 1), step(&made, 1, 2), step(&made, 0, 2));
+/// Writes down what was done.
+pub(super) fn write(what: &GenImage, made: &Made) -> anyhow::Result<()> {
+    let (ab, bc, ac) = (step(made, 0, 1), step(made, 1, 2), step(made, 0, 2));
     eprintln!(
         "{}: a to b: {} events; b to c: {}; a to c: {}",
         made.about,
