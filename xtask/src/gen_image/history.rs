@@ -41,6 +41,10 @@ pub(crate) enum History {
     Photos,
     /// A database is filled, changed and vacuumed
     Postgres,
+    /// The whole file system is being encrypted by its owner; the host does it ([`encryption`])
+    ///
+    /// [`encryption`]: super::encryption
+    Encryption,
 }
 
 /// Photographs, and about how large each is.
@@ -61,6 +65,8 @@ impl History {
     /// What the disk's own shell does.
     fn script(self) -> &'static str {
         match self {
+            // No program of the disk's: its file system is not mounted then.
+            Self::Encryption => "",
             Self::Build => {
                 "mkdir -p /srv/team00/program && cd /srv/team00/program\n\
                  for n in $(seq 40); do\n\

@@ -28,6 +28,7 @@ mod content;
 mod debian;
 mod deeds;
 mod draw;
+mod encryption;
 mod firmware;
 pub(crate) mod guest;
 mod history;
@@ -146,6 +147,7 @@ impl Made {
 /// Makes disks, and writes down what was done.
 pub(crate) fn run(what: &GenImage) -> anyhow::Result<()> {
     match what.history {
+        Some(History::Encryption) => encryption::run(what),
         Some(history) => history::run(what, history),
         None => truth::write(what, &make(what)?),
     }

@@ -209,3 +209,43 @@ fn decoded(letters: &[u8]) -> Vec<u8> {
     );
     done.stdout
 }
+
+#[test]
+fn an_encryption_that_has_begun_can_be_opened_and_is_what_was_there() {
+    let out = TempDir::new().unwrap();
+    let what = GenImage {
+        out: out.path().join("disks"),
+        mib: 64,
+        seed: 7,
+        recipe: Recipe::Own,
+        changes: Changes::Tools,
+        attack: Attack::InPlace,
+        history: Some(History::Encryption),
+    };
+    run(&what).unwrap();
+    let truth: Value =
+        serde_json::from_slice(&fs::read(what.out.join("truth.json")).unwrap()).unwrap();
+    let written = truth["written"].as_array().unwrap();
+    let written = [0, 1].map(|index| written[index].as_u64().unwrap() as usize);
+    let [was, is] = ["a.raw", "b.raw"].map(|name| fs::read(what.out.join(name)).unwrap());
+    assert_eq!(was[..written[0]], is[..written[0]]);
+    assert_eq!(was[written[1]..], is[written[1]..]);
+    assert!(entropy(&is[written[1] - (4 << 20)..written[1]]) > 7.99);
+
+    let volume = out.path().join("volume");
+    fs::write(&volume, &is[written[0]..written[1]]).unwrap();
+    let plain = out.path().join("plain");
+    let [volume, to] = [&volume, &plain].map(|path| path.to_str().unwrap());
+    let opened = format!("driver=luks,key-secret=key,file.filename={volume}");
+    let words = [
+        "convert",
+        "--object",
+        "secret,id=key,data=secret",
+        "--image-opts",
+        &opened,
+    ];
+    tools::tool("qemu-img", &[&words[..], &["-O", "raw", to]].concat(), 0).unwrap();
+    let plain = fs::read(&plain).unwrap();
+    assert!(plain.len() > 8 << 20, "{}", plain.len());
+    assert_eq!(plain, was[written[0]..written[0] + plain.len()]);
+}

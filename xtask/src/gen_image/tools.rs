@@ -112,6 +112,13 @@ impl Image {
         })
     }
 
+    /// The size of the file system.
+    pub(super) fn bytes(&self) -> anyhow::Result<u64> {
+        let disk = std::fs::metadata(&self.path)?.len();
+        // What lies behind it is the second table of partitions.
+        Ok(disk - self.offset - (1 << 20))
+    }
+
     /// A copy, with holes where it has some.
     pub(super) fn copy(&self, path: &Path) -> anyhow::Result<Self> {
         let (from, to) = (self.path.to_str(), path.to_str());
