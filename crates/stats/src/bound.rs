@@ -1,5 +1,7 @@
 //! What the silence of a test is worth: the upper confidence bound on a rate of which no instance
-//! was seen.
+//! was seen; and of some, between which bounds the rate lies.
+
+use statrs::distribution::{Beta, ContinuousCDF};
 
 /// The risk that a 95 % bound lies too low.
 const RISK: f64 = 0.05;
@@ -12,6 +14,28 @@ const RISK: f64 = 0.05;
 pub fn upper_bound_of_none(trials: u64) -> Option<f64> {
     // `exp_m1` keeps the digits that `1 − x` would lose where the bound is tiny.
     (trials > 0).then(|| -(RISK.ln() / trials as f64).exp_m1())
+}
+
+/// The bounds between which a rate lies with `confidence` after `hits` in `trials` trials, both sides
+/// together: exact, of Clopper and Pearson. `None` without a trial, with more hits than trials, or if
+/// `confidence` is not between 0 and 1.
+#[must_use]
+pub fn rate_interval(hits: u64, trials: u64, confidence: f64) -> Option<(f64, f64)> {
+    if trials == 0 || hits > trials || !(confidence > 0.0 && confidence < 1.0) {
+        return None;
+    }
+    let tail = (1.0 - confidence) / 2.0;
+    let (hits, misses) = (hits as f64, (trials - hits) as f64);
+    let quantile = |hits, misses, at| Some(Beta::new(hits, misses).ok()?.inverse_cdf(at));
+    let low = match hits > 0.0 {
+        true => quantile(hits, misses + 1.0, tail)?,
+        false => 0.0,
+    };
+    let high = match misses > 0.0 {
+        true => quantile(hits + 1.0, misses, 1.0 - tail)?,
+        false => 1.0,
+    };
+    Some((low, high))
 }
 
 /// The rule of three: `3/n`, the approximation of [`upper_bound_of_none`] that people do in their
@@ -41,6 +65,26 @@ mod tests {
         check(100, 0.029_513);
         check(1_000, 2.991_3e-3);
         check(1_000_000, 2.995_7e-6);
+    }
+
+    #[test]
+    fn intervals_are_those_of_clopper_and_pearson() {
+        // By scipy 1.15, quantiles of the beta distribution.
+        for (hits, trials, low, high) in [
+            (0, 10, 0.0, 0.308_497_1),
+            (3, 20, 0.032_070_9, 0.378_926_8),
+            (290, 300, 0.939_554_7, 0.983_901_8),
+            (10, 10, 0.691_502_9, 1.0),
+        ] {
+            let found = rate_interval(hits, trials, 0.95).unwrap();
+            assert!(
+                (found.0 - low).abs() < 1e-6 && (found.1 - high).abs() < 1e-6,
+                "{found:?}"
+            );
+        }
+        assert_eq!(rate_interval(0, 0, 0.95), None);
+        assert_eq!(rate_interval(2, 1, 0.95), None);
+        assert_eq!(rate_interval(1, 2, 1.0), None);
     }
 
     #[test]
