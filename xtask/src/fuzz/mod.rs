@@ -6,6 +6,7 @@
 //!     fuzz/seeds/PARSER ─► target/fuzz/corpus/PARSER   grows, and is gone on with by the next start
 //!                          target/fuzz/found/PARSER    what made it panic, hang or grow
 //!                          target/fuzz/result.json     CPU time, inputs, edges and findings so far
+//!     fuzz/record.json         the same of campaigns on other machines, kept with the code
 //! ```
 //!
 //! | module | holds |
@@ -55,6 +56,9 @@ pub(crate) struct Fuzz {
     /// Forget what earlier starts have done; the inputs that they have found are kept
     #[arg(long)]
     anew: bool,
+    /// Write what was done into `fuzz/record.json` too, which is kept with the code
+    #[arg(long)]
+    keep: bool,
 }
 
 /// Where everything lies.
@@ -98,6 +102,8 @@ pub(crate) fn run(what: &Fuzz) -> anyhow::Result<()> {
     let driver = Driver::build(&places)?;
     let commit = driver::commit(&places.root);
     let mut record = Record::open(&places.made.join("result.json"), commit)?;
+    let kept = places.root.join("fuzz/record.json");
+    record.take_in(&kept)?;
     if what.anew {
         record.forget(&chosen);
     }
@@ -138,6 +144,9 @@ pub(crate) fn run(what: &Fuzz) -> anyhow::Result<()> {
     outcomes.into_iter().collect::<anyhow::Result<()>>()?;
     let record = lock(&campaign.record);
     crate::put_out(&record.table(&chosen))?;
+    if what.keep {
+        record.write(&kept)?;
+    }
     let mut findings = 0;
     for parser in &chosen {
         for path in judge::put_aside(&campaign.places, parser)? {

@@ -74,6 +74,36 @@ impl Record {
         })
     }
 
+    /// Takes in what was done elsewhere for parsers that have had more time there: what is kept with
+    /// the code, where it was fuzzed on another machine.
+    ///
+    /// # Errors
+    ///
+    /// When the file is there and cannot be read.
+    pub(super) fn take_in(&mut self, path: &Path) -> anyhow::Result<()> {
+        let other = Self::open(path, self.commit.clone())?;
+        for (name, parser) in other.content.parsers {
+            if parser.cpu_s > self.cpu_seconds(&name) {
+                self.content.parsers.insert(name, parser);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes all of it to another file, whole or not at all.
+    ///
+    /// # Errors
+    ///
+    /// When that cannot be written.
+    pub(super) fn write(&self, path: &Path) -> anyhow::Result<()> {
+        let mut text = serde_json::to_vec_pretty(&self.content)?;
+        text.push(b'\n');
+        let fresh = path.with_extension("new");
+        fs::write(&fresh, text)
+            .and_then(|()| fs::rename(&fresh, path))
+            .with_context(|| format!("cannot write {}", path.display()))
+    }
+
     /// Forgets what was done for some parsers.
     pub(super) fn forget(&mut self, parsers: &[&str]) {
         for parser in parsers {
@@ -118,11 +148,7 @@ impl Record {
             commit: self.commit.clone(),
         };
         self.content.parsers.insert(parser.to_owned(), now);
-        let text = serde_json::to_vec_pretty(&self.content)?;
-        let fresh = self.path.with_extension("new");
-        fs::write(&fresh, text)
-            .and_then(|()| fs::rename(&fresh, &self.path))
-            .with_context(|| format!("cannot write {}", self.path.display()))
+        self.write(&self.path)
     }
 
     /// What was done for some parsers, for people.
@@ -190,6 +216,31 @@ mod tests {
         assert_eq!(record.parser("ext"), Parser::default());
         fs::write(&path, "not a record")?;
         assert_eq!(open("a")?.cpu_seconds("ext"), 0.0);
+        Ok(())
+    }
+
+    #[test]
+    fn what_was_done_elsewhere_counts_where_it_is_more() -> anyhow::Result<()> {
+        let place = tempfile::tempdir()?;
+        let (here, elsewhere) = (place.path().join("here"), place.path().join("elsewhere"));
+        let none = Parser::default();
+        let mut other = Record::open(&elsewhere, "a".to_owned())?;
+        other.note("ext", &none, (9.0, told(20, 50)), 0)?;
+        other.note("xfs", &none, (9.0, told(20, 50)), 0)?;
+        let mut record = Record::open(&here, "b".to_owned())?;
+        record.note("xfs", &none, (10.0, told(1, 5)), 0)?;
+        record.take_in(&elsewhere)?;
+        assert_eq!(
+            (record.cpu_seconds("ext"), record.cpu_seconds("xfs")),
+            (9.0, 10.0)
+        );
+        record.write(&elsewhere)?;
+        let again = Record::open(&elsewhere, "c".to_owned())?;
+        assert_eq!(
+            (again.cpu_seconds("ext"), again.cpu_seconds("xfs")),
+            (9.0, 10.0)
+        );
+        record.take_in(&place.path().join("nowhere"))?;
         Ok(())
     }
 
