@@ -161,3 +161,60 @@ fn what_happened_is_told_in_one_order() {
         .expect(1);
     world.assert_clean();
 }
+
+/// A history that is encrypted is told of as any other, and its plain text is nowhere in the store.
+#[test]
+fn an_encrypted_history_has_its_timeline() {
+    let world = World::cold();
+    let (tree, disk) = (world.path("tree"), world.path("t.raw"));
+    write(&tree, "srv/secret-name", "before\n");
+    image(&tree, &disk, 1_700_000_000);
+    let add = format!("image add {} --encrypt", disk.display());
+    world.run(&add).expect(0);
+    let time = now();
+    write(&tree, "srv/secret-name", "after\n");
+    let record = format!(
+        "type=SYSCALL msg=audit({time}.999:1): auid=1000 uid=0 exe=\"/bin/sed\"\n\
+         type=PATH msg=audit({time}.999:1): item=0 name=\"/srv/secret-name\" nametype=NORMAL\n"
+    );
+    write(&tree, "var/log/audit/audit.log", &record);
+    while now() <= time + 1 {
+        std::thread::yield_now();
+    }
+    image(&tree, &disk, time);
+    world.run("image capture t").expect(0);
+    let data = world.data("image timeline t /srv");
+    let entries = data["entries"].as_array().unwrap();
+    let change = entries
+        .iter()
+        .find(|one| one["change"]["path"] == "/srv/secret-name");
+    let change = change.unwrap_or_else(|| panic!("{data:#}"));
+    assert_eq!(change["actors"][0]["user"], "1000", "{change:#}");
+    assert!(entries.iter().any(|one| one["kind"] == "audit"), "{data:#}");
+    // The records of changes, which are made for the question, are encrypted too.
+    let mut directories = vec![world.store()];
+    let mut records = 0;
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory).unwrap().flatten() {
+            if entry.file_type().unwrap().is_dir() {
+                directories.push(entry.path());
+                continue;
+            }
+            let bytes = fs::read(entry.path()).unwrap();
+            let path = entry.path().display().to_string();
+            records += usize::from(path.contains("records"));
+            let has = |words: &[u8]| bytes.windows(words.len()).any(|part| part == words);
+            assert!(!has(b"secret-name") && !has(b"after\n"), "{path}");
+        }
+    }
+    assert!(records > 0);
+    // Without its key nothing of it is told.
+    fs::rename(
+        world.path("config/vardoger/encryption.key"),
+        world.path("elsewhere"),
+    )
+    .unwrap();
+    let refused = world.run("image timeline t");
+    assert_ne!(refused.code, Some(0), "{}", refused.stdout);
+    world.assert_clean();
+}

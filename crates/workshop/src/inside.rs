@@ -140,7 +140,7 @@ pub fn list(root: &Path) -> Result<Vec<Entry>> {
 /// What is kept from one path to the next, for an emulated processor takes its time: the sums of files
 /// that may have more names, and room for attributes.
 struct Seen {
-    sums: HashMap<u64, String>,
+    sums: HashMap<(u32, u32, u64), String>,
     names: Vec<u8>,
     value: Vec<u8>,
 }
@@ -163,11 +163,13 @@ fn entry(path: &Path, below: Vec<u8>, seen: &mut Seen) -> Result<Entry> {
     let time = |time: rustix::fs::StatxTimestamp| (time.tv_sec, time.tv_nsec);
     let mode = u32::from(stat.stx_mode);
     let kind = mode >> 12;
-    let sum = match (kind, seen.sums.get(&stat.stx_ino)) {
+    // Subvolumes of btrfs give away the same numbers, each on a device of its own.
+    let number = (stat.stx_dev_major, stat.stx_dev_minor, stat.stx_ino);
+    let sum = match (kind, seen.sums.get(&number)) {
         (0x8, Some(known)) => Some(known.clone()),
         (0x8, None) => {
             let sum = sum(std::fs::File::open(path).with_context(what)?).with_context(what)?;
-            seen.sums.insert(stat.stx_ino, sum.clone());
+            seen.sums.insert(number, sum.clone());
             Some(sum)
         }
         _ => None,

@@ -11,7 +11,7 @@
 
 use crate::btrfs::BTRFS;
 use crate::bytes::{Fields, saturate};
-use crate::qcow2::compressed::{decode, inflate};
+use crate::qcow2::compressed::{Frames, decode, inflate};
 use crate::system::SystemError;
 use miniz_oxide::inflate::core::inflate_flags::TINFL_FLAG_PARSE_ZLIB_HEADER;
 
@@ -59,7 +59,8 @@ pub(super) fn unpack(packed: &[u8], unit: &Unit, sector: usize) -> Result<Vec<u8
             inflate(packed, &mut unpacked, TINFL_FLAG_PARSE_ZLIB_HEADER).map_err(failed)?;
         }
         Compression::Zstd => {
-            decode(packed, &mut unpacked).map_err(failed)?;
+            // A frame ends with the file; zeros follow to the end of the sector.
+            decode(packed, &mut unpacked, Frames::First).map_err(failed)?;
         }
         Compression::Lzo => {
             let parts = lzo(packed, unpacked.len(), sector);

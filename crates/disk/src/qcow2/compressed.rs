@@ -22,7 +22,7 @@ pub(super) fn decompressed(
     let mut output = vec![0; cluster_bytes];
     let outcome = match compression {
         Compression::Deflate => inflate(input, &mut output, 0),
-        Compression::Zstd => decode(input, &mut output),
+        Compression::Zstd => decode(input, &mut output, Frames::All),
     };
     let failed = |reason| Qcow2Error::Compressed {
         host_offset,
@@ -49,8 +49,17 @@ pub(crate) fn inflate(input: &[u8], output: &mut [u8], flags: u32) -> Result<usi
     Ok(written)
 }
 
-/// Says how much comes out of a frame of zstd.
-pub(crate) fn decode(input: &[u8], output: &mut [u8]) -> Result<usize, String> {
+/// Which frames of zstd are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Frames {
+    /// The first; what follows it may be anything.
+    First,
+    /// One after the other, until enough has come out.
+    All,
+}
+
+/// Says how much comes out of frames of zstd.
+pub(crate) fn decode(input: &[u8], output: &mut [u8], frames: Frames) -> Result<usize, String> {
     let failed = |error: std::io::Error| format!("zstd: {error}");
     let mut decoder = Decoder::new().map_err(failed)?;
     decoder
@@ -61,8 +70,9 @@ pub(crate) fn decode(input: &[u8], output: &mut [u8]) -> Result<usize, String> {
     let mut output = OutBuffer::around(output);
     while output.pos() < whole {
         let before = (input.pos(), output.pos());
-        decoder.run(&mut input, &mut output).map_err(failed)?;
-        if before == (input.pos(), output.pos()) {
+        let left = decoder.run(&mut input, &mut output).map_err(failed)?;
+        let is_whole = left == 0 && frames == Frames::First;
+        if is_whole || before == (input.pos(), output.pos()) {
             break;
         }
     }
@@ -104,6 +114,22 @@ mod tests {
     fn a_frame_of_zstd_may_be_followed_by_anything() {
         let frame = zstd::bulk::compress(&cluster(), 3).unwrap();
         check(&frame, Compression::Zstd);
+    }
+
+    #[test]
+    fn the_first_frame_may_be_short() {
+        let frame = zstd::bulk::compress(&cluster()[..4000], 3).unwrap();
+        for behind in [&[0; 500][..], &[0xff; 500], &frame] {
+            let input = [&frame, behind].concat();
+            let mut output = vec![0; CLUSTER];
+            assert_eq!(decode(&input, &mut output, Frames::First), Ok(4000));
+            assert_eq!(output[..4000], cluster()[..4000]);
+            assert_eq!(output[4000..], [0; 96]);
+        }
+        let twice = [&frame[..], &frame].concat();
+        let mut output = vec![0; 8000];
+        assert_eq!(decode(&twice, &mut output, Frames::All), Ok(8000));
+        assert_eq!(output[4000..], cluster()[..4000]);
     }
 
     #[test]

@@ -53,6 +53,7 @@ fn sizes(root: &Path, draw: &mut Draw) {
     ] {
         fs::write(root.join(format!("bytes{bytes}")), draw.bytes(bytes)).unwrap();
     }
+    texts(root);
     // Two that grow in turn lie in pieces.
     let pair = ["one", "other"].map(|name| File::create(root.join(name)).unwrap());
     for piece in 0..40 {
@@ -66,6 +67,14 @@ fn sizes(root: &Path, draw: &mut Draw) {
     cut.write_all_at(&draw.bytes(30_000), 0).unwrap();
     cut.set_len(10_001).unwrap();
     cut.set_len(50_000).unwrap();
+}
+
+/// What can be compressed, and ends within a block: noise is stored as it is, whatever is asked for.
+fn texts(root: &Path) {
+    for bytes in [3000, 5000, 20_000, 131_072, 300_001] {
+        let text: Vec<u8> = (0..bytes).map(|at| (at % 97 + at / 500) as u8).collect();
+        fs::write(root.join(format!("text{bytes}")), text).unwrap();
+    }
 }
 
 fn holes(root: &Path, draw: &mut Draw, variant: &str) {
@@ -105,6 +114,7 @@ fn where_known(done: rustix::io::Result<()>) {
 }
 
 fn long_directories(root: &Path, draw: &mut Draw) {
+    texts(root);
     let long = root.join("long");
     fs::create_dir(&long).unwrap();
     let name = |number: usize| long.join(format!("{number}-{}", "x".repeat(number % 60)));
