@@ -104,11 +104,21 @@ fn logins() {
 
 /// As systemd has written it, without the room that it keeps for more.
 fn journald() {
-    let packed =
-        include_bytes!("../../../crates/image/src/evidence/fixtures/debian-12.journal.zst");
-    let file = zstd::stream::decode_all(&packed[..]).unwrap();
-    let end = file.iter().rposition(|byte| *byte != 0).unwrap() + 1;
-    keep("journald", "debian-12", &Sparse::pack(&file[..end]));
+    let files = [
+        (
+            "debian-12",
+            &include_bytes!("../../../crates/image/src/evidence/fixtures/debian-12.journal.zst")[..],
+        ),
+        (
+            "lz4",
+            &include_bytes!("../../../crates/image/src/evidence/fixtures/lz4.journal.zst")[..],
+        ),
+    ];
+    for (name, packed) in files {
+        let file = zstd::stream::decode_all(packed).unwrap();
+        let end = file.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+        keep("journald", name, &Sparse::pack(&file[..end]));
+    }
 }
 
 fn records() {

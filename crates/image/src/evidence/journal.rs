@@ -7,10 +7,12 @@
 //!   data (1)   64, or 72 where places are u32: FIELD=value, compressed or not
 //! ```
 //!
-//! Fields that begin with `_` are journald's own; the others are what a program said. XZ and LZ4 were
-//! used by older versions and are not read: the text of such an entry is left out.
+//! Fields that begin with `_` are journald's own; the others are what a program said. Data are packed
+//! with zstd, with LZ4 before version 246, and with XZ where that was not to be had: that is not read,
+//! and the text of such an entry is left out.
 
 use super::lines::meaning;
+use super::lz4;
 use super::{Certainty, EntryKind, Log, MAX_TEXT_BYTES, Reader, paths_of};
 use std::collections::HashMap;
 use std::io::Read as _;
@@ -23,8 +25,9 @@ const COMPACT: u32 = 0x10;
 
 const DATA: u8 = 1;
 const ENTRY: u8 = 3;
+const XZ: u8 = 1;
+const LZ4: u8 = 2;
 const ZSTD: u8 = 4;
-const OTHER_COMPRESSION: u8 = 3;
 
 /// Bytes of an object before what it holds.
 const OBJECT_BYTES: usize = 16;
@@ -149,18 +152,21 @@ impl<'b> Journal<'b> {
     fn data(&self, at: usize) -> Option<(Field, String)> {
         let object = self.object(at).filter(|object| object.kind == DATA)?;
         let payload = object.bytes.get(if self.is_compact { 72 } else { 64 }..)?;
+        // A text is cut, whatever it unpacks to.
+        let limit = MAX_TEXT_BYTES.saturating_add(64);
         let mut unpacked = Vec::new();
         let payload = if object.flags & ZSTD != 0 {
             let mut decoder = zstd::stream::read::Decoder::new(payload).ok()?;
-            // A text is cut, whatever it unpacks to.
-            let limit = (MAX_TEXT_BYTES as u64).saturating_add(64);
             decoder
                 .by_ref()
-                .take(limit)
+                .take(limit as u64)
                 .read_to_end(&mut unpacked)
                 .ok()?;
             unpacked.as_slice()
-        } else if object.flags & OTHER_COMPRESSION != 0 {
+        } else if object.flags & LZ4 != 0 {
+            unpacked = lz4::unpack(payload, limit)?;
+            unpacked.as_slice()
+        } else if object.flags & XZ != 0 {
             return None;
         } else {
             payload

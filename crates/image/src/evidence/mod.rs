@@ -12,7 +12,7 @@
 //! | module | holds |
 //! |---|---|
 //! | `lines` | the classic logs, with and without years |
-//! | `journal` | journald's files |
+//! | `journal`, `lz4` | journald's files |
 //! | `audit` | the kernel's audit log |
 //! | `logins` | `wtmp` and `btmp` |
 //! | `packages` | the logs of dpkg and apt |
@@ -28,6 +28,7 @@ mod commands;
 mod journal;
 mod lines;
 mod logins;
+mod lz4;
 mod packages;
 mod zone;
 

@@ -225,6 +225,30 @@ fn journals_of_systemd_are_read() {
     }
 }
 
+/// Likewise, with the places and hashes of older versions, and messages packed by `lz4` as those had
+/// them: `journalctl` reads it.
+#[test]
+fn journals_of_older_systemd_are_read() {
+    let packed: &[u8] = include_bytes!("fixtures/lz4.journal.zst");
+    let journal = zstd::stream::decode_all(packed).unwrap();
+    let entries = found("/var/log/journal/0123/system.journal", &journal);
+    let texts: Vec<&str> = entries.iter().map(|entry| entry.text.as_str()).collect();
+    let repeated = "some text that repeats itself; ".repeat(14);
+    for (number, text) in texts[..3].iter().enumerate() {
+        assert_eq!(
+            *text,
+            format!("prog: hello {number} {repeated}end {number}")
+        );
+    }
+    let login = "sshd: Accepted publickey for ann from 10.0.0.7 port 51122 ssh2: ";
+    let hashes = "SHA256 ".repeat(50);
+    assert_eq!(texts[3..], [format!("{login}{hashes}done")]);
+    assert_eq!(
+        told(&entries)[3],
+        at("2026-01-01T00:00:04.5Z", EntryKind::Login, "ann")
+    );
+}
+
 #[test]
 fn shells_note_times_only_sometimes() {
     let entries = found(
