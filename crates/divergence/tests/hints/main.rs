@@ -13,6 +13,7 @@ use divergence::hint::{Subject, rank};
 use draw::Random;
 use generate::{Example, example};
 use model::{Hint, HintClass};
+use stats::{calibration_error, calibration_interval, reliability};
 
 /// Examples of each class.
 const EXAMPLES: usize = 400;
@@ -20,7 +21,7 @@ const EXAMPLES: usize = 400;
 /// Draws other examples: the figures of other seeds lie within the margins.
 const SEED: u64 = 1;
 
-/// Bins of probability over which calibration is measured.
+/// Bins of equal counts over which calibration is measured.
 const BINS: usize = 10;
 
 fn ranked(example: &Example) -> Vec<Hint> {
@@ -53,22 +54,6 @@ fn share(grades: &[(usize, f64)], places: usize) -> f64 {
     within as f64 / grades.len() as f64
 }
 
-/// The mean distance between what was promised and what came true, over bins of probability.
-fn calibration_error(grades: &[(usize, f64)]) -> f64 {
-    let bin = |probability: f64| ((probability * BINS as f64) as usize).min(BINS - 1);
-    let error = |number: usize| {
-        let inside = || {
-            grades
-                .iter()
-                .filter(|(_, probability)| bin(*probability) == number)
-        };
-        let promised: f64 = inside().map(|(_, probability)| probability).sum();
-        let came_true = inside().filter(|(place, _)| *place == 0).count() as f64;
-        (promised - came_true).abs()
-    };
-    (0..BINS).map(error).sum::<f64>() / grades.len() as f64
-}
-
 #[test]
 fn the_true_cause_comes_first_as_often_as_was_measured() {
     let bounds = [
@@ -89,8 +74,25 @@ fn the_true_cause_comes_first_as_often_as_was_measured() {
         all.extend(grades);
     }
     let (first, third) = (share(&all, 1), share(&all, 3));
-    let error = calibration_error(&all);
-    println!("all: first {first:.3}, among three {third:.3}, calibration error {error:.3}");
+    let claims: Vec<_> = all
+        .iter()
+        .map(|(place, probability)| (*probability, *place == 0))
+        .collect();
+    let error = calibration_error(&claims, BINS).unwrap();
+    let mut random = Random::new(SEED);
+    let below = |count: usize| random.between(0, count as u64 - 1) as usize;
+    let interval = calibration_interval(&claims, BINS, (1000, 0.95), below).unwrap();
+    println!("all: first {first:.3}, among three {third:.3}");
+    println!(
+        "calibration error {error:.3}, 95 % between {:.3} and {:.3}",
+        interval.0, interval.1
+    );
+    for bin in reliability(&claims, BINS) {
+        println!(
+            "{} said {:.3}, were {:.3}",
+            bin.count, bin.confidence, bin.right
+        );
+    }
     assert!(first >= 0.88, "first {first}");
     assert!(third >= 0.96, "among three {third}");
     assert!(error <= 0.05, "calibration error {error}");
