@@ -95,6 +95,18 @@ fn taken(disk: &Path, offset: u64, paths: &[&str]) -> Vec<Vec<u8>> {
     each.collect()
 }
 
+/// When a file was modified, as debugfs says.
+fn modified(disk: &Path, offset: u64, path: &str) -> u64 {
+    let disk = format!("{}?offset={offset}", disk.display());
+    let request = format!("stat \"{path}\"");
+    let said = tools::tool("debugfs", &["-R", &request, &disk], 0).unwrap();
+    let mut lines = said.lines().map(str::trim);
+    let time = lines
+        .find_map(|line| line.strip_prefix("mtime: 0x"))
+        .unwrap();
+    u64::from_str_radix(&time[..8], 16).unwrap()
+}
+
 /// The bytes that a record says are turned, by its own words.
 fn is_turned(turned: &Value, at: u64) -> bool {
     if let Some(every) = turned.get("every") {
@@ -125,18 +137,22 @@ fn entropy(content: &[u8]) -> f64 {
 #[test]
 fn every_attack_has_turned_the_bytes_that_its_record_names_and_no_other() {
     const MIB: u64 = 64;
+    use Changes::{Guest, Tools};
     let modes = [
-        (Attack::InPlace, 1.0),
-        (Attack::CopyDelete, 1.0),
-        (Attack::Half, 0.5),
-        (Attack::Third, 1.0 / 3.0),
-        (Attack::Head, 0.0),
-        (Attack::Dotted, 0.0),
-        (Attack::Base64, 1.0),
-        (Attack::Slow, 1.0),
+        (Attack::InPlace, 1.0, Tools),
+        (Attack::CopyDelete, 1.0, Tools),
+        (Attack::Half, 0.5, Tools),
+        (Attack::Third, 1.0 / 3.0, Tools),
+        (Attack::Head, 0.0, Tools),
+        (Attack::Dotted, 0.0, Tools),
+        (Attack::Base64, 1.0, Tools),
+        (Attack::Slow, 1.0, Tools),
+        // What a kernel does otherwise than debugfs: another file in a file's place, and time.
+        (Attack::Base64, 1.0, Guest),
+        (Attack::Slow, 1.0, Guest),
     ];
-    for (attack, share) in modes {
-        let (_out, made) = made(MIB, Changes::Tools, attack);
+    for (attack, share, changes) in modes {
+        let (_out, made) = made(MIB, changes, attack);
         check(&made, 1, 2);
         check(&made, 0, 2);
         assert!(
@@ -187,6 +203,13 @@ fn every_attack_has_turned_the_bytes_that_its_record_names_and_no_other() {
             "{attack:?}: {}",
             entropy(&turned_bytes)
         );
+        for victim in made.victims.iter().filter(|_| attack == Attack::Slow) {
+            let told = modified(&made.disks[2], offset(MIB), &victim.now);
+            assert!(
+                (victim.at..victim.at + 600).contains(&told),
+                "{victim:?}: {told}"
+            );
+        }
         let moments: BTreeSet<u64> = made.victims.iter().map(|victim| victim.at).collect();
         assert_eq!(moments.len() > 1, attack == Attack::Slow);
     }
