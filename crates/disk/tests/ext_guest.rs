@@ -19,7 +19,7 @@ mod guest_tree;
 
 use common::ext::{FEATURES, debugfs};
 use common::{FileSource, run};
-use disk::ext::{Ext, FileKind, FileTime};
+use disk::ext::{Ext, FileKind, FileTime, WrongSums};
 use std::path::{Path, PathBuf};
 use workshop::inside::{self, Entry};
 use workshop::{Disk, Workshop};
@@ -35,6 +35,15 @@ fn make(path: &Path, options: &str) -> Disk {
     arguments.push(path.to_str().unwrap());
     run("mke2fs", &arguments);
     disk
+}
+
+/// What a kernel has written has the sums that it says.
+fn assert_sums(ext: &Ext) {
+    assert_eq!(*ext.wrong_sums(), WrongSums::default());
+    let used = ext.inodes().unwrap().map(Result::unwrap);
+    for inode in used.filter(|inode| inode.mode != 0) {
+        assert!(!inode.has_wrong_sum, "inode {}", inode.number);
+    }
 }
 
 /// What the guest does: each disk is listed after it was mounted anew, so that nothing comes from
@@ -141,6 +150,7 @@ fn check_listing(name: &str, image: &Path, said: &[u8]) {
 fn check_durable(image: &Path) {
     let ext = Ext::open(FileSource::open(image)).unwrap();
     assert!(ext.replay().is_some());
+    assert_sums(&ext);
     let mut seen = 0;
     for number in 0..guest_tree::NEW {
         let path = guest_tree::new_path(number);

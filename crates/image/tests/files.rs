@@ -173,3 +173,38 @@ fn what_cannot_be_read_is_said() {
     let found = diff_disks(&files, &other, &[Ranges::all(1 << 20).into()]);
     assert!(found[0].files.is_err());
 }
+
+/// Bytes turned round behind the file system's back: what has another checksum than it says is named,
+/// and everything is told all the same.
+#[test]
+fn wrong_checksums_are_told_and_hide_nothing() {
+    let source = History::new(9, &Variant::all()[0]).before();
+    let mut bytes = vec![0; source.size_bytes() as usize];
+    source.read_exact_at(0, &mut bytes).unwrap();
+    let told = |bytes: &[u8]| {
+        let disk = DiskFiles::read(&[Arc::new(bytes.to_vec()) as Source]);
+        let (_, files) = disk.readable().next().unwrap();
+        let number = files.tree.find(b"/d1/f1").unwrap().id.0;
+        let entries = files.tree.entries().count();
+        (files.system.notes(), number, entries)
+    };
+    let (notes, number, entries) = told(&bytes);
+    assert!(notes.is_empty(), "{notes:?}");
+    let image = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(image.path(), &bytes).unwrap();
+    let said = common::ext::debugfs(image.path(), false, &[format!("imap <{number}>")]);
+    let place = said.split("located at block ").nth(1).unwrap();
+    let (block, rest) = place.split_once(", offset 0x").unwrap();
+    let within = rest.split_whitespace().next().unwrap();
+    let within = usize::from_str_radix(within, 16).unwrap();
+    // The inode's group.
+    bytes[block.parse::<usize>().unwrap() * 4096 + within + 24] ^= 1;
+    let inode = format!("inode {number}");
+    let expected = format!("checksums do not match: {inode}");
+    assert_eq!(told(&bytes), (vec![expected], number, entries));
+    // The name of the file system, and how many blocks of the first group are free.
+    bytes[1024 + 120] ^= 1;
+    bytes[4096 + 12] ^= 1;
+    let expected = format!("checksums do not match: the superblock; group 0; {inode}");
+    assert_eq!(told(&bytes), (vec![expected], number, entries));
+}

@@ -12,6 +12,7 @@
 //! Nanoseconds: the low 2 bits extend the seconds, the high 30 bits count.
 
 use crate::bytes::{Fields, Short};
+use crate::ext::sums::Sums;
 use crate::ext::superblock::Features;
 
 /// What an inode is.
@@ -77,6 +78,8 @@ pub struct Inode {
     pub deleted: u32,
     /// Where the block of attributes lies; 0 for none.
     pub attributes_block: u64,
+    /// Whether it has another sum than it says, so that some of it is not as it was written.
+    pub has_wrong_sum: bool,
     pub(super) map: [u8; MAP_BYTES],
     /// What comes after the known fields: attributes.
     pub(super) rest: Vec<u8>,
@@ -96,7 +99,12 @@ const FLAG_ENCRYPTED: u32 = 0x800;
 
 impl Inode {
     /// Reads an inode out of its bytes.
-    pub(super) fn parse(number: u32, bytes: &[u8], features: Features) -> Result<Self, Short> {
+    pub(super) fn parse(
+        number: u32,
+        bytes: &[u8],
+        features: Features,
+        sums: Sums,
+    ) -> Result<Self, Short> {
         let fields = Fields(bytes);
         let high = |at| fields.le16(at).map(|half| u64::from(half) << 32);
         let wide =
@@ -129,6 +137,7 @@ impl Inode {
             born: later(144).map(|seconds| file_time(seconds, later(148).unwrap_or(0))),
             deleted: fields.le32(20)?,
             attributes_block: u64::from(fields.le32(104)?) | high(118)?,
+            has_wrong_sum: !sums.inode_holds(number, bytes),
             map: fields.array(40)?,
             rest: bytes.get(extra..).unwrap_or_default().to_vec(),
         })

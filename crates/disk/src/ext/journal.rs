@@ -26,6 +26,7 @@ use crate::ext::Ext;
 use crate::ext::device::{JOURNAL_MAGIC, Replayed};
 use crate::ext::error::{ExtError, limited};
 use crate::ext::map::FileMap;
+use crate::ext::sums::sum;
 
 /// How many blocks a journal may have: `mke2fs` makes none larger.
 const MAX_BLOCKS: u64 = 10_240_000;
@@ -410,9 +411,4 @@ fn kind(bytes: &[u8], sequence: u32) -> Option<u32> {
     let fields = Fields(bytes);
     let is_next = fields.array(0) == Ok(JOURNAL_MAGIC) && fields.be32(8) == Ok(sequence);
     is_next.then(|| fields.be32(4).ok()).flatten()
-}
-
-/// CRC-32C as the kernel goes on with it: without turning the bits round before and after.
-fn sum(seed: u32, bytes: &[u8]) -> u32 {
-    !crc32c::crc32c_append(!seed, bytes)
 }

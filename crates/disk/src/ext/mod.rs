@@ -17,11 +17,12 @@
 //! | `directory`, `tree` | names, and [`Walk`]: all of them with their paths |
 //! | `scan` | [`Inodes`]: all inodes in use |
 //! | `attributes` | [`Attribute`]: extended attributes, access lists among them |
+//! | `sums` | [`WrongSums`]: metadata that are not as they were written |
 //! | `layout` | [`Layout`]: what a block is, and whose |
 //!
 //! A file system that was in use when its disk was copied is read as the kernel would have it after
-//! mounting: its journal is replayed in memory. Sums of metadata are not checked: a wrong one must
-//! not hide a file. Encrypted data are told as they are stored, and encrypted names in hexadecimal.
+//! mounting: its journal is replayed in memory. A wrong sum of metadata is told, and hides no
+//! file. Encrypted data are told as they are stored, and encrypted names in hexadecimal.
 
 mod attributes;
 mod device;
@@ -33,6 +34,7 @@ mod journal;
 mod layout;
 mod map;
 mod scan;
+mod sums;
 mod superblock;
 mod tree;
 
@@ -44,6 +46,7 @@ use crate::bytes::{Fields, saturate};
 use crate::cache::Cache;
 use crate::read_at::{ReadAt, ReadError, Source};
 use device::Device;
+use sums::Sums;
 use superblock::{SUPERBLOCK_AT, SUPERBLOCK_BYTES};
 
 pub use attributes::Attribute;
@@ -55,6 +58,7 @@ pub use journal::Replay;
 pub use layout::{Class, Layout, MAX_RANGES, Owner};
 pub use map::{Extent, FileMap, MAX_EXTENTS};
 pub use scan::Inodes;
+pub use sums::WrongSums;
 pub use superblock::{Features, Superblock};
 pub use tree::{Entry, MAX_ENTRIES, MAX_PATH_BYTES, Walk};
 
@@ -88,6 +92,8 @@ const BLOCKS_UNUSED: u16 = 2;
 pub struct Ext {
     device: Device,
     superblock: Superblock,
+    sums: Sums,
+    wrong_sums: WrongSums,
     groups: Vec<Group>,
     blocks: Cache<Arc<[u8]>>,
     replay: Option<Replay>,
@@ -135,18 +141,26 @@ impl Ext {
             });
         }
         device.block_bytes = superblock.block_bytes;
+        let sums = Sums::of(&superblock);
         let mut ext = Self {
             device,
+            sums,
+            wrong_sums: WrongSums {
+                superblock: !sums.superblock_holds(&bytes),
+                groups: Vec::new(),
+            },
             superblock,
             groups: Vec::new(),
             blocks: Cache::new(BLOCKS_KEPT),
             replay: None,
         };
-        ext.groups = ext.read_groups()?;
+        let mut wrong = std::mem::take(&mut ext.wrong_sums);
+        ext.groups = ext.read_groups(&mut wrong)?;
+        ext.wrong_sums = wrong;
         Ok(ext)
     }
 
-    fn read_groups(&self) -> Result<Vec<Group>, ExtError> {
+    fn read_groups(&self, wrong: &mut WrongSums) -> Result<Vec<Group>, ExtError> {
         let superblock = &self.superblock;
         let groups = superblock.groups();
         let mut found = Vec::new();
@@ -156,6 +170,8 @@ impl Ext {
             let wanted = saturate(groups).saturating_sub(found.len());
             let chunks = bytes.chunks_exact(saturate(superblock.descriptor_bytes));
             for chunk in chunks.take(wanted) {
+                let number = u32::try_from(found.len()).unwrap_or(u32::MAX);
+                self.sums.check_group(number, chunk, wrong);
                 found.push(group(Fields(chunk)).map_err(ExtError::short("a group's descriptor"))?);
             }
         }
@@ -166,6 +182,13 @@ impl Ext {
     #[must_use]
     pub fn superblock(&self) -> &Superblock {
         &self.superblock
+    }
+
+    /// The superblock and the descriptors of groups that have other sums than they say. Inodes tell it
+    /// themselves.
+    #[must_use]
+    pub fn wrong_sums(&self) -> &WrongSums {
+        &self.wrong_sums
     }
 
     /// What was replayed; none if the file system did not need it.
@@ -201,7 +224,7 @@ impl Ext {
         let at = within.checked_rem(per_block).unwrap_or(0);
         let at = at.saturating_mul(superblock.inode_bytes);
         let part = Fields(&bytes).part(saturate(at), saturate(superblock.inode_bytes));
-        part.and_then(|part| Inode::parse(number, part, superblock.features))
+        part.and_then(|part| Inode::parse(number, part, superblock.features, self.sums))
             .map_err(ExtError::short("an inode"))
     }
 

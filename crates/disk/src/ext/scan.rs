@@ -138,7 +138,7 @@ impl<'a> Inodes<'a> {
         }
         let at = saturate(at.saturating_sub(self.piece_at));
         let part = Fields(&self.piece).part(at, saturate(inode_bytes));
-        part.and_then(|part| Inode::parse(number, part, superblock.features))
+        part.and_then(|part| Inode::parse(number, part, superblock.features, self.ext.sums))
             .map_err(ExtError::short("an inode"))
     }
 }

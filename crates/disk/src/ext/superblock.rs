@@ -109,6 +109,15 @@ impl Features {
         self.read_only_compatible & 0x200 != 0
     }
 
+    /// Whether metadata have sums.
+    pub(super) fn has_sums(self) -> bool {
+        self.read_only_compatible & 0x400 != 0
+    }
+
+    fn has_sum_seed(self) -> bool {
+        self.incompatible & 0x2000 != 0
+    }
+
     /// Whether a group's flags may say that its tables were never written.
     pub(super) fn group_flags(self) -> bool {
         self.read_only_compatible & 0x410 != 0
@@ -140,6 +149,8 @@ pub struct Superblock {
     pub(super) reserved_descriptor_blocks: u16,
     pub(super) first_meta_group: u64,
     pub(super) journal_inode: u32,
+    /// What sums start with, if it is not made of the id.
+    pub(super) sum_seed: Option<u32>,
     backup_groups: [u32; 2],
 }
 
@@ -189,6 +200,10 @@ impl Superblock {
             reserved_descriptor_blocks: fields.le16(206).map_err(cut())?,
             first_meta_group: word(260)?.into(),
             journal_inode: word(224)?,
+            sum_seed: match features.has_sum_seed() {
+                true => Some(word(624)?),
+                false => None,
+            },
             backup_groups: [word(588)?, word(592)?],
         };
         superblock.check()?;

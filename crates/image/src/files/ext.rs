@@ -4,7 +4,9 @@ use crate::files::system::{FileSystem, FilesError, Found, Owner, Owners};
 use crate::files::{AttributesDigest, BlockClass, Object, ObjectId};
 use disk::ext::{Attribute, Class, Ext, ExtError, FileKind, Inode, Layout, ROOT_INODE};
 use disk::{ReadError, Source};
+use std::collections::BTreeSet;
 use std::ops::{ControlFlow, Range};
+use std::sync::{Mutex, PoisonError};
 
 /// Flags of inodes that a user sets, or that tell how an object behaves: `chattr` shows them. The
 /// others tell how it is stored.
@@ -16,9 +18,17 @@ const MAX_INLINE_BYTES: u64 = 64 << 10;
 /// A last block of a directory can be cut off by the end of what it lies on.
 const SLACK_BYTES: u64 = 64 << 10;
 
+/// How many inodes with wrong sums are named, and how many are counted.
+const WRONG_TOLD: usize = 5;
+const WRONG_COUNTED: usize = 1_000_000;
+
 /// An ext file system whose files are told of.
 #[derive(Debug)]
-pub struct ExtFiles(Ext);
+pub struct ExtFiles {
+    ext: Ext,
+    /// Inodes with wrong sums, of those that were told of so far.
+    wrong: Mutex<BTreeSet<u32>>,
+}
 
 impl ExtFiles {
     /// Opens the file system that fills `source`.
@@ -26,11 +36,47 @@ impl ExtFiles {
     /// # Errors
     /// As of [`Ext::open`].
     pub fn open(source: Source) -> Result<Self, ExtError> {
-        Ext::open(source).map(Self)
+        Ok(Self {
+            ext: Ext::open(source)?,
+            wrong: Mutex::default(),
+        })
+    }
+
+    fn note_sum(&self, inode: &Inode) {
+        if inode.has_wrong_sum {
+            let mut wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
+            if wrong.len() < WRONG_COUNTED {
+                wrong.insert(inode.number);
+            }
+        }
+    }
+
+    /// What of the metadata is not as it was written.
+    fn wrong_sums(&self) -> Option<String> {
+        let of_ext = self.ext.wrong_sums();
+        let inodes = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
+        let numbered = |what: &str, all: &mut dyn ExactSizeIterator<Item = &u32>| {
+            let count = all.len();
+            let named: Vec<String> = all.take(WRONG_TOLD).map(u32::to_string).collect();
+            let more = count.saturating_sub(named.len());
+            let more = match more {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            (count > 0).then(|| format!("{what} {}{more}", named.join(", ")))
+        };
+        let parts = [
+            of_ext.superblock.then(|| "the superblock".to_owned()),
+            numbered("group", &mut of_ext.groups.iter()),
+            numbered("inode", &mut inodes.iter()),
+        ];
+        let parts: Vec<String> = parts.into_iter().flatten().collect();
+        (!parts.is_empty()).then(|| format!("checksums do not match: {}", parts.join("; ")))
     }
 
     fn found(&self, inode: &Inode) -> Found {
-        let ext = &self.0;
+        self.note_sum(inode);
+        let ext = &self.ext;
         let kind = inode.kind();
         let mut damage = None;
         let extents = kept(ext.map(inode).map(|map| map.extents), &mut damage);
@@ -104,18 +150,35 @@ fn number(id: ObjectId) -> u32 {
 
 impl FileSystem for ExtFiles {
     fn block_bytes(&self) -> u64 {
-        self.0.superblock().block_bytes
+        self.ext.superblock().block_bytes
     }
 
     fn root(&self) -> ObjectId {
         ObjectId(ROOT_INODE.into())
     }
 
+    fn notes(&self) -> Vec<String> {
+        let replay = self.ext.replay().unwrap_or_default();
+        let said = |is_so: bool, what: &str| is_so.then(|| what.to_owned());
+        let notes = [
+            said(
+                replay.fast_commits,
+                "its journal holds fast commits, which are not shown",
+            ),
+            said(
+                replay.ends_damaged || replay.damaged_blocks > 0,
+                "a part of its journal is damaged, and not shown",
+            ),
+            self.wrong_sums(),
+        ];
+        notes.into_iter().flatten().collect()
+    }
+
     fn objects(
         &self,
         take: &mut dyn FnMut(Result<Found, FilesError>) -> ControlFlow<()>,
     ) -> Result<(), FilesError> {
-        for inode in self.0.inodes()? {
+        for inode in self.ext.inodes()? {
             // Inodes without a mode are kept for the file system's own use; values of attributes
             // belong to other inodes.
             let is_object = |inode: &Inode| inode.mode != 0 && !inode.is_attribute_value();
@@ -131,7 +194,7 @@ impl FileSystem for ExtFiles {
     }
 
     fn object(&self, id: ObjectId) -> Result<Found, FilesError> {
-        let inode = self.0.inode(number(id))?;
+        let inode = self.ext.inode(number(id))?;
         if inode.mode == 0 {
             return Err(FilesError::NoObject(id.0));
         }
@@ -139,7 +202,7 @@ impl FileSystem for ExtFiles {
     }
 
     fn bytes_max(&self) -> u64 {
-        self.0.source_bytes().saturating_add(SLACK_BYTES)
+        self.ext.source_bytes().saturating_add(SLACK_BYTES)
     }
 
     fn names(
@@ -148,9 +211,9 @@ impl FileSystem for ExtFiles {
         budget: &mut u64,
         take: &mut dyn FnMut(&[u8], ObjectId),
     ) -> Result<(), FilesError> {
-        let inode = self.0.inode(number(directory))?;
+        let inode = self.ext.inode(number(directory))?;
         let encrypted = inode.is_encrypted();
-        for name in self.0.names_within(&inode, budget)? {
+        for name in self.ext.names_within(&inode, budget)? {
             if name.bytes == b"." || name.bytes == b".." {
                 continue;
             }
@@ -165,24 +228,24 @@ impl FileSystem for ExtFiles {
     }
 
     fn read(&self, place: u64, buffer: &mut [u8]) -> Result<(), ReadError> {
-        self.0.read(place, buffer)
+        self.ext.read(place, buffer)
     }
 
     fn listed(&self, want: &mut dyn FnMut(Range<u64>)) {
         let bytes = self.block_bytes();
-        for inode in self.0.inodes().into_iter().flatten().flatten() {
-            self.0.listed_blocks(&inode, &mut |blocks| {
+        for inode in self.ext.inodes().into_iter().flatten().flatten() {
+            self.ext.listed_blocks(&inode, &mut |blocks| {
                 want(blocks.start.saturating_mul(bytes)..blocks.end.saturating_mul(bytes));
             });
         }
     }
 
     fn displaced(&self) -> Vec<u64> {
-        self.0.replayed_blocks().collect()
+        self.ext.replayed_blocks().collect()
     }
 
     fn owners(&self) -> Result<Box<dyn Owners + '_>, FilesError> {
-        Ok(Box::new(self.0.layout()?))
+        Ok(Box::new(self.ext.layout()?))
     }
 }
 
