@@ -1,8 +1,9 @@
 //! What computations there are, and what each is good for.
 //!
-//! The catalogue is fixed at compile time and sorted by name. An entry's version changes whenever
-//! its digests do.
+//! The catalogue is fixed at compile time and sorted by name. An entry stands beside its code; its
+//! version changes whenever its digests do.
 
+use crate::coverage::{Algorithm, DataType, Unit};
 use crate::job::MAX_STEPS;
 use crate::kernel::Kernel;
 use crate::kernels::{aes, crc, fft, kernel_paths, matmul, memory, sha256, sqlite, text, zstd};
@@ -147,10 +148,15 @@ pub struct Descriptor {
     pub sensitivity: Sensitivity,
     /// What it exercises.
     pub targets: &'static [Target],
-    /// The units of the processor and of memory that it exercises.
-    pub units: &'static [&'static str],
+    /// The units of the processor, of memory and of the kernel that it exercises.
+    pub units: &'static [Unit],
     /// The types of the values that it computes with.
-    pub data_types: &'static [&'static str],
+    pub data_types: &'static [DataType],
+    /// What it computes, as others name it.
+    pub algorithms: &'static [Algorithm],
+    /// The extensions of the instruction set that it executes where the processor has them, by
+    /// their names in [`crate::coverage::EXTENSIONS`].
+    pub extensions: &'static [&'static str],
     /// Whether its result is bit-equal on every instruction-set class.
     pub portable: bool,
     /// Instructions of a step, as counted under QEMU's TCG with the CPU model `max`. An estimate:
@@ -164,12 +170,12 @@ pub struct Descriptor {
     pub default_budget_s: f64,
     /// Fewer steps than this do not exercise what the entry promises.
     pub minimum_steps: u64,
-    start: Start,
+    pub(crate) start: Start,
 }
 
 /// How an entry is started from a seed.
 #[derive(Debug, Clone, Copy)]
-enum Start {
+pub(crate) enum Start {
     /// With nothing but memory.
     Alone(fn(u64) -> Box<dyn Kernel>),
     /// With an operating system.
@@ -195,173 +201,16 @@ impl Descriptor {
 }
 
 static CATALOGUE: [Descriptor; 10] = [
-    Descriptor {
-        name: aes::NAME,
-        version: aes::VERSION,
-        title: "AES-256-GCM chain over 256 KiB, every seal opened again",
-        sensitivity: Sensitivity::High,
-        targets: &[Target::CpuCrypto],
-        units: &[
-            "AES (AESENC where present)",
-            "GHASH (PCLMULQDQ where present)",
-            "load/store",
-        ],
-        data_types: &["u8", "u128"],
-        portable: true,
-        instructions_per_step: 185_000,
-        emulation_weight: 3.8,
-        default_budget_s: 1.0,
-        minimum_steps: aes::CHUNKS,
-        start: Start::Alone(aes::SealedChain::start),
-    },
-    Descriptor {
-        name: crc::NAME,
-        version: crc::VERSION,
-        title: "CRC-32 and CRC-32C over 4 MiB, each by two implementations held against each other",
-        sensitivity: Sensitivity::High,
-        targets: &[Target::CpuInteger],
-        units: &[
-            "CRC32 instruction where present",
-            "carry-less multiply where present",
-            "table look-ups",
-        ],
-        data_types: &["u32", "u64"],
-        portable: true,
-        instructions_per_step: 1_080_000,
-        emulation_weight: 1.35,
-        default_budget_s: 1.0,
-        minimum_steps: crc::CHUNKS,
-        start: Start::Alone(crc::CheckedChain::start),
-    },
-    Descriptor {
-        name: fft::NAME,
-        version: fft::VERSION,
-        title: "chain of 4096-point f64 Fourier transforms, there and back, every bit folded",
-        sensitivity: Sensitivity::High,
-        targets: &[Target::CpuFpu],
-        units: &["f64 multiply", "f64 add", "load/store"],
-        data_types: &["f64", "complex f64"],
-        portable: true,
-        instructions_per_step: 1_710_000,
-        emulation_weight: 2.2,
-        default_budget_s: 1.0,
-        minimum_steps: 4,
-        start: Start::Alone(fft::TransformChain::start),
-    },
-    Descriptor {
-        name: kernel_paths::NAME,
-        version: kernel_paths::VERSION,
-        title: "bytes through files, pipes, forked children and threads of the guest's kernel",
-        sensitivity: Sensitivity::Medium,
-        targets: &[Target::Kernel],
-        units: &[
-            "system calls",
-            "fork and wait",
-            "context switches",
-            "page cache",
-        ],
-        data_types: &["u64"],
-        portable: true,
-        instructions_per_step: 872_000,
-        emulation_weight: 3.9,
-        default_budget_s: 1.0,
-        minimum_steps: kernel_paths::FILES,
-        start: Start::On(kernel_paths::KernelPaths::start),
-    },
-    Descriptor {
-        name: matmul::NAME,
-        version: matmul::VERSION,
-        title: "chain of 128 x 128 f64 matrix products, every product hashed",
-        sensitivity: Sensitivity::High,
-        targets: &[Target::CpuFpu],
-        units: &["f64 multiply", "f64 add", "load/store"],
-        data_types: &["f64"],
-        portable: true,
-        instructions_per_step: 7_680_000,
-        emulation_weight: 12.0,
-        default_budget_s: 1.0,
-        minimum_steps: 4,
-        start: Start::Alone(matmul::ProductChain::start),
-    },
-    Descriptor {
-        name: memory::NAME,
-        version: memory::VERSION,
-        title: "march C-, address-in-address and walking bits over 8 MiB, every read checked",
-        sensitivity: Sensitivity::High,
-        targets: &[Target::Memory],
-        units: &["load/store", "DRAM cells", "address lines"],
-        data_types: &["u64"],
-        portable: true,
-        instructions_per_step: 14_800_000,
-        emulation_weight: 1.25,
-        default_budget_s: 1.0,
-        minimum_steps: memory::SHORT_CYCLE,
-        start: Start::Alone(memory::MemoryPatterns::start),
-    },
-    Descriptor {
-        name: sha256::NAME,
-        version: sha256::VERSION,
-        title: "SHA-256 chain over 4 MiB that rewrites its own working set",
-        sensitivity: Sensitivity::High,
-        targets: &[Target::CpuCrypto, Target::CpuInteger],
-        units: &[
-            "SHA-256 (SHA256RNDS2 where present)",
-            "integer add/rotate/xor",
-            "load/store",
-        ],
-        data_types: &["u32", "u64"],
-        portable: true,
-        instructions_per_step: 388_000,
-        emulation_weight: 8.0,
-        default_budget_s: 1.0,
-        minimum_steps: sha256::CHUNKS,
-        start: Start::Alone(sha256::Sha256Chain::start),
-    },
-    Descriptor {
-        name: sqlite::NAME,
-        version: sqlite::VERSION,
-        title: "a ledger in an SQLite database in memory, every row of every query hashed",
-        sensitivity: Sensitivity::Medium,
-        targets: &[Target::CpuInteger, Target::Memory],
-        units: &["branches", "pointers", "load/store"],
-        data_types: &["i64", "f64", "text", "bytes"],
-        portable: true,
-        instructions_per_step: 4_900_000,
-        emulation_weight: 2.4,
-        default_budget_s: 1.0,
-        minimum_steps: sqlite::VACUUM_STEPS,
-        start: Start::Alone(sqlite::Ledger::start),
-    },
-    Descriptor {
-        name: text::NAME,
-        version: text::VERSION,
-        title: "words counted, lines sorted and patterns found in a seeded text: the base line",
-        sensitivity: Sensitivity::Low,
-        targets: &[Target::CpuInteger],
-        units: &["branches", "load/store"],
-        data_types: &["text"],
-        portable: true,
-        instructions_per_step: 3_570_000,
-        emulation_weight: 1.1,
-        default_budget_s: 1.0,
-        minimum_steps: text::TEXTS_MIN,
-        start: Start::Alone(text::Words::start),
-    },
-    Descriptor {
-        name: zstd::NAME,
-        version: zstd::VERSION,
-        title: "Zstandard round trips through an archive of 32 texts, the compressed bytes hashed too",
-        sensitivity: Sensitivity::Medium,
-        targets: &[Target::CpuInteger],
-        units: &["branches", "bit shifts", "table look-ups", "load/store"],
-        data_types: &["u8", "u32", "u64"],
-        portable: true,
-        instructions_per_step: 3_150_000,
-        emulation_weight: 1.4,
-        default_budget_s: 1.0,
-        minimum_steps: 4,
-        start: Start::Alone(zstd::RoundTrips::start),
-    },
+    aes::ENTRY,
+    crc::ENTRY,
+    fft::ENTRY,
+    kernel_paths::ENTRY,
+    matmul::ENTRY,
+    memory::ENTRY,
+    sha256::ENTRY,
+    sqlite::ENTRY,
+    text::ENTRY,
+    zstd::ENTRY,
 ];
 
 /// All computations, by name.

@@ -8,6 +8,7 @@
 //! | [`kernel`] | the trait that every computation implements, and its page-aligned memory |
 //! | [`kernels`] | the computations themselves |
 //! | [`golden`] | known digests, and how a new one is learned natively |
+//! | [`coverage`] | what they exercise, held against other tools' lists and the processor |
 //! | [`isa`] | instruction-set classes, by which digests are keyed where they depend on them |
 //! | [`system`] | what one of them asks of an operating system, and a model of one that works |
 //! | [`digest`] | a SHA-256 digest as a value |
@@ -23,6 +24,7 @@
 #![forbid(unsafe_code)]
 
 pub mod catalogue;
+pub mod coverage;
 pub mod digest;
 pub mod golden;
 pub mod isa;

@@ -82,9 +82,13 @@ fn reason(entry: &Descriptor, target: Option<Target>) -> String {
     format!(
         "{} exercises {served} ({}) with {} sensitivity",
         entry.name,
-        entry.units.join(", "),
+        units(entry).join(", "),
         entry.sensitivity
     )
+}
+
+fn units(entry: &Descriptor) -> Vec<&'static str> {
+    entry.units.iter().map(|unit| unit.name()).collect()
 }
 
 fn targets(entry: &Descriptor) -> String {
@@ -139,7 +143,7 @@ mod tests {
         let selection = select(Some(Target::CpuFpu), None).unwrap();
         assert_eq!(
             selection.picks[1].1,
-            "matmul exercises cpu.fpu (f64 multiply, f64 add, load/store) with high sensitivity"
+            "matmul exercises cpu.fpu (float multiply, float add, load/store) with high sensitivity"
         );
     }
 

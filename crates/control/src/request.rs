@@ -57,7 +57,7 @@ impl Computation {
         match self {
             Self::Library(descriptor) => {
                 let units = descriptor.units.iter();
-                units.map(|&unit| unit.to_owned()).collect()
+                units.map(ToString::to_string).collect()
             }
             Self::Program(_) => Vec::new(),
         }

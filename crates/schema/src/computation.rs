@@ -1,4 +1,5 @@
-//! `vardoger/computation/1`, `vardoger/computation-list/1` and `vardoger/golden/1`.
+//! `vardoger/computation/1`, `vardoger/computation-list/1`, `vardoger/computation-coverage/1` and
+//! `vardoger/golden/1`.
 
 use crate::document::Payload;
 use schemars::JsonSchema;
@@ -23,6 +24,10 @@ pub struct ComputationDocument {
     pub units: Vec<String>,
     /// The types of the values that it computes with.
     pub data_types: Vec<String>,
+    /// What it computes, as others name it.
+    pub algorithms: Vec<String>,
+    /// The extensions of the instruction set that it executes where the processor has them.
+    pub extensions: Vec<String>,
     /// Whether its result is bit-equal on every instruction-set class.
     pub portable: bool,
     /// The time budget where the user names none: seconds of vCPU time.
@@ -36,6 +41,62 @@ pub struct ComputationDocument {
 pub struct ComputationListDocument {
     /// Its entries, by name.
     pub computations: Vec<ComputationDocument>,
+}
+
+/// What the computation library exercises, held against the lists of other tools and against the
+/// processor at hand.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct ComputationCoverageDocument {
+    /// Units of the processor, of memory and of the kernel, and classes of instructions.
+    pub units: Vec<ExercisedWord>,
+    /// Types of data.
+    pub data_types: Vec<ExercisedWord>,
+    /// Algorithms.
+    pub algorithms: Vec<ExercisedWord>,
+    /// The classes of other tools' lists, list by list.
+    pub classes: Vec<CoveredClass>,
+    /// The extensions of the instruction set that the processor has which executes the command.
+    pub extensions: Vec<CoveredExtension>,
+}
+
+/// A row of the matrix.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct ExercisedWord {
+    /// The unit, type or algorithm.
+    pub name: String,
+    /// The computations that exercise it; may be none.
+    pub computations: Vec<String>,
+}
+
+/// A class of another tool's list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct CoveredClass {
+    /// The list.
+    #[schemars(extend("examples" = ["opendcdiag", "cpu-check", "silifuzz"]))]
+    pub list: String,
+    /// The class, as its list calls it.
+    pub name: String,
+    /// Whether it is exercised.
+    #[schemars(extend("examples" = ["exercised", "not-exercised", "absent"]))]
+    pub standing: String,
+    /// The computations that exercise it.
+    pub computations: Vec<String>,
+    /// Why it is not exercised.
+    pub reason: Option<String>,
+}
+
+/// An extension of the instruction set that the processor has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct CoveredExtension {
+    /// Its name.
+    #[schemars(extend("examples" = ["avx2", "gfni"]))]
+    pub name: String,
+    /// What it brings.
+    pub brings: String,
+    /// The computations that execute it; may be none.
+    pub computations: Vec<String>,
+    /// Whether equal operands give equal results; what is not repeatable is not exercised.
+    pub repeatable: bool,
 }
 
 /// A digest that a computation must end with.
@@ -62,6 +123,10 @@ impl Payload for ComputationDocument {
 
 impl Payload for ComputationListDocument {
     const SCHEMA: &'static str = "vardoger/computation-list/1";
+}
+
+impl Payload for ComputationCoverageDocument {
+    const SCHEMA: &'static str = "vardoger/computation-coverage/1";
 }
 
 impl Payload for GoldenDocument {

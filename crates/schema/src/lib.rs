@@ -33,7 +33,10 @@ pub use crate::campaign::{
     CampaignDocument, CampaignListDocument, FaultOutcomesDocument, TrialDocument,
 };
 pub use crate::change::{ChangeDocument, ChangeListDocument, FileStateDocument};
-pub use crate::computation::{ComputationDocument, ComputationListDocument, GoldenDocument};
+pub use crate::computation::{
+    ComputationCoverageDocument, ComputationDocument, ComputationListDocument, CoveredClass,
+    CoveredExtension, ExercisedWord, GoldenDocument,
+};
 pub use crate::diff::{DiffDocument, ExportDocument, ExportedDocument, StateDocument};
 pub use crate::difference::DifferenceDocument;
 pub use crate::document::{Document, Payload};

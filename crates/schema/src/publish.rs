@@ -2,12 +2,12 @@
 
 use crate::{
     CampaignDocument, CampaignListDocument, ChangeDocument, ChangeListDocument, ChangesetDocument,
-    ComputationDocument, ComputationListDocument, DiffDocument, DoctorDocument, Document,
-    ErrorDocument, ExportDocument, FileDocument, FileEventDocument, FileListDocument,
-    FindingDocument, FindingListDocument, GoldenDocument, ImageAnchorDocument, ImageCheckDocument,
-    ImageDiffDocument, ImageDocument, ImageForgetDocument, ImageListDocument, ImageLogDocument,
-    Payload, RunDocument, RunListDocument, TimelineDocument, TimelineEntryDocument,
-    VersionDocument,
+    ComputationCoverageDocument, ComputationDocument, ComputationListDocument, DiffDocument,
+    DoctorDocument, Document, ErrorDocument, ExportDocument, FileDocument, FileEventDocument,
+    FileListDocument, FindingDocument, FindingListDocument, GoldenDocument, ImageAnchorDocument,
+    ImageCheckDocument, ImageDiffDocument, ImageDocument, ImageForgetDocument, ImageListDocument,
+    ImageLogDocument, Payload, RunDocument, RunListDocument, TimelineDocument,
+    TimelineEntryDocument, VersionDocument,
 };
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
@@ -70,6 +70,7 @@ pub fn schemas() -> Vec<PublishedSchema> {
         PublishedSchema::of::<ImageDocument>(),
         PublishedSchema::of::<ImageListDocument>(),
         PublishedSchema::of::<ImageLogDocument>(),
+        PublishedSchema::of::<ComputationCoverageDocument>(),
         PublishedSchema::of::<ComputationDocument>(),
         PublishedSchema::of::<ComputationListDocument>(),
         PublishedSchema::of::<DiffDocument>(),

@@ -170,6 +170,8 @@ pub(crate) enum ComputationVerb {
         /// Its name
         name: String,
     },
+    /// What the library exercises, beside other tools' lists and this processor's extensions
+    Coverage,
     /// Computes a golden digest natively, by which runs with the same seed and size are held too
     Learn(LearnArgs),
 }

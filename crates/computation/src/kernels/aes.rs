@@ -12,6 +12,8 @@
 //! that does not open is counted, and leaves `opened` as it was two steps before: a result like any
 //! other.
 
+use crate::catalogue::{Descriptor, Sensitivity, Start, Target};
+use crate::coverage::{Algorithm, DataType, Unit};
 use crate::digest::DIGEST_BYTES;
 use crate::kernel::{BytePage, Kernel, PageAligned, hasher};
 use crate::random::Xoshiro256;
@@ -20,8 +22,27 @@ use aes_gcm::aead::{AeadInOut, Nonce, Tag};
 use aes_gcm::{Aes256Gcm, KeyInit};
 use sha2::{Digest as _, Sha256};
 
-pub(crate) const NAME: &str = "aes";
-pub(crate) const VERSION: u32 = 1;
+const NAME: &str = "aes";
+const VERSION: u32 = 1;
+
+/// Its entry in the catalogue.
+pub(crate) const ENTRY: Descriptor = Descriptor {
+    name: NAME,
+    version: VERSION,
+    title: "AES-256-GCM chain over 256 KiB, every seal opened again",
+    sensitivity: Sensitivity::High,
+    targets: &[Target::CpuCrypto],
+    units: &[Unit::Aes, Unit::CarrylessMultiply, Unit::LoadStore],
+    data_types: &[DataType::U8, DataType::U128],
+    algorithms: &[Algorithm::Aes256Gcm],
+    extensions: &["aes", "pclmulqdq"],
+    portable: true,
+    instructions_per_step: 185_000,
+    emulation_weight: 3.8,
+    default_budget_s: 1.0,
+    minimum_steps: CHUNKS,
+    start: Start::Alone(SealedChain::start),
+};
 
 /// Chunks in the working set: beyond a first-level cache.
 pub(crate) const CHUNKS: u64 = 64;

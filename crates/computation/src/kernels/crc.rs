@@ -12,14 +12,35 @@
 //! where not. A check differs for every change of up to 32 neighbouring bits, so a wrong bit in a
 //! chunk always shows; one in an implementation makes a pair differ, which is counted.
 
+use crate::catalogue::{Descriptor, Sensitivity, Start, Target};
+use crate::coverage::{Algorithm, DataType, Unit};
 use crate::digest::DIGEST_BYTES;
 use crate::kernel::{Kernel, PageAligned, hasher};
 use crate::random::Xoshiro256;
 use crc::{CRC_32_ISCSI, CRC_32_ISO_HDLC, Crc};
 use sha2::{Digest as _, Sha256};
 
-pub(crate) const NAME: &str = "crc";
-pub(crate) const VERSION: u32 = 1;
+const NAME: &str = "crc";
+const VERSION: u32 = 1;
+
+/// Its entry in the catalogue.
+pub(crate) const ENTRY: Descriptor = Descriptor {
+    name: NAME,
+    version: VERSION,
+    title: "CRC-32 and CRC-32C over 4 MiB, each by two implementations held against each other",
+    sensitivity: Sensitivity::High,
+    targets: &[Target::CpuInteger],
+    units: &[Unit::Crc32, Unit::CarrylessMultiply, Unit::TableLookup],
+    data_types: &[DataType::U32, DataType::U64],
+    algorithms: &[Algorithm::Crc32, Algorithm::Crc32c],
+    extensions: &["sse4.2", "pclmulqdq"],
+    portable: true,
+    instructions_per_step: 1_080_000,
+    emulation_weight: 1.35,
+    default_budget_s: 1.0,
+    minimum_steps: CHUNKS,
+    start: Start::Alone(CheckedChain::start),
+};
 
 /// Chunks in the working set: enough that it does not fit a second-level cache of old.
 pub(crate) const CHUNKS: u64 = 64;

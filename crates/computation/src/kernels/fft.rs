@@ -15,6 +15,8 @@
 //! on both. Scaling by a power of two is exact. There and back gives the data again but for
 //! rounding, so magnitudes stay, and mantissas have high entropy throughout.
 
+use crate::catalogue::{Descriptor, Sensitivity, Start, Target};
+use crate::coverage::{Algorithm, DataType, Unit};
 use crate::digest::DIGEST_BYTES;
 use crate::kernel::{Kernel, PageAligned, fold_in, hasher};
 use crate::random::Xoshiro256;
@@ -23,8 +25,27 @@ use rustfft::num_complex::Complex;
 use rustfft::{Fft, FftDirection};
 use sha2::{Digest as _, Sha256};
 
-pub(crate) const NAME: &str = "fft";
-pub(crate) const VERSION: u32 = 1;
+const NAME: &str = "fft";
+const VERSION: u32 = 1;
+
+/// Its entry in the catalogue.
+pub(crate) const ENTRY: Descriptor = Descriptor {
+    name: NAME,
+    version: VERSION,
+    title: "chain of 4096-point f64 Fourier transforms, there and back, every bit folded",
+    sensitivity: Sensitivity::High,
+    targets: &[Target::CpuFpu],
+    units: &[Unit::FloatMultiply, Unit::FloatAdd, Unit::LoadStore],
+    data_types: &[DataType::F64, DataType::ComplexF64],
+    algorithms: &[Algorithm::Fourier],
+    extensions: &[],
+    portable: true,
+    instructions_per_step: 1_710_000,
+    emulation_weight: 2.2,
+    default_budget_s: 1.0,
+    minimum_steps: 4,
+    start: Start::Alone(TransformChain::start),
+};
 
 /// Points of a transform: 64 KiB, beyond a first-level cache.
 const POINTS: usize = 1 << POINTS_LOG2;

@@ -16,6 +16,8 @@
 //!
 //! The operating system is a [`System`]; the golden digest is that of one that works.
 
+use crate::catalogue::{Descriptor, Sensitivity, Start, Target};
+use crate::coverage::{Algorithm, DataType, Unit};
 use crate::digest::DIGEST_BYTES;
 use crate::kernel::{Kernel, hasher};
 use crate::random::Xoshiro256;
@@ -23,8 +25,33 @@ use crate::system::{Fault, System};
 use sha2::{Digest as _, Sha256};
 use std::cell::RefCell;
 
-pub(crate) const NAME: &str = "kernel";
-pub(crate) const VERSION: u32 = 1;
+const NAME: &str = "kernel";
+const VERSION: u32 = 1;
+
+/// Its entry in the catalogue.
+pub(crate) const ENTRY: Descriptor = Descriptor {
+    name: NAME,
+    version: VERSION,
+    title: "bytes through files, pipes, forked children and threads of the guest's kernel",
+    sensitivity: Sensitivity::Medium,
+    targets: &[Target::Kernel],
+    units: &[
+        Unit::SystemCalls,
+        Unit::Processes,
+        Unit::ContextSwitches,
+        Unit::Locks,
+        Unit::PageCache,
+    ],
+    data_types: &[DataType::U64],
+    algorithms: &[Algorithm::SystemCalls, Algorithm::Fork, Algorithm::Handover],
+    extensions: &[],
+    portable: true,
+    instructions_per_step: 872_000,
+    emulation_weight: 3.9,
+    default_budget_s: 1.0,
+    minimum_steps: FILES,
+    start: Start::On(KernelPaths::start),
+};
 
 /// Files in the working set; a smaller run would not read back what it wrote.
 pub(crate) const FILES: u64 = 32;

@@ -13,13 +13,34 @@
 //! B's magnitudes span 16 binades. A wrong product that is not finite stays so and shows: nothing
 //! is clamped.
 
+use crate::catalogue::{Descriptor, Sensitivity, Start, Target};
+use crate::coverage::{Algorithm, DataType, Unit};
 use crate::digest::DIGEST_BYTES;
 use crate::kernel::{Kernel, PageAligned, hasher};
 use crate::random::Xoshiro256;
 use sha2::{Digest as _, Sha256};
 
-pub(crate) const NAME: &str = "matmul";
-pub(crate) const VERSION: u32 = 1;
+const NAME: &str = "matmul";
+const VERSION: u32 = 1;
+
+/// Its entry in the catalogue.
+pub(crate) const ENTRY: Descriptor = Descriptor {
+    name: NAME,
+    version: VERSION,
+    title: "chain of 128 x 128 f64 matrix products, every product hashed",
+    sensitivity: Sensitivity::High,
+    targets: &[Target::CpuFpu],
+    units: &[Unit::FloatMultiply, Unit::FloatAdd, Unit::LoadStore],
+    data_types: &[DataType::F64],
+    algorithms: &[Algorithm::MatrixProduct],
+    extensions: &[],
+    portable: true,
+    instructions_per_step: 7_680_000,
+    emulation_weight: 12.0,
+    default_budget_s: 1.0,
+    minimum_steps: 4,
+    start: Start::Alone(ProductChain::start),
+};
 
 /// Rows and columns. Three matrices of 128 KiB exceed a first-level cache.
 const N: usize = 128;

@@ -16,14 +16,35 @@
 //! Every word is folded into the digest as it was found. A mismatch is counted, the first few are
 //! kept, and the pass goes on.
 
+use crate::catalogue::{Descriptor, Sensitivity, Start, Target};
+use crate::coverage::{Algorithm, DataType, Unit};
 use crate::digest::DIGEST_BYTES;
 use crate::kernel::{Kernel, PageAligned, fold_in, hasher};
 use crate::random::Xoshiro256;
 use sha2::{Digest as _, Sha256};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-pub(crate) const NAME: &str = "memory";
-pub(crate) const VERSION: u32 = 1;
+const NAME: &str = "memory";
+const VERSION: u32 = 1;
+
+/// Its entry in the catalogue.
+pub(crate) const ENTRY: Descriptor = Descriptor {
+    name: NAME,
+    version: VERSION,
+    title: "march C-, address-in-address and walking bits over 8 MiB, every read checked",
+    sensitivity: Sensitivity::High,
+    targets: &[Target::Memory],
+    units: &[Unit::LoadStore, Unit::DramCells, Unit::AddressLines],
+    data_types: &[DataType::U64],
+    algorithms: &[Algorithm::MarchPatterns],
+    extensions: &[],
+    portable: true,
+    instructions_per_step: 14_800_000,
+    emulation_weight: 1.25,
+    default_budget_s: 1.0,
+    minimum_steps: SHORT_CYCLE,
+    start: Start::Alone(MemoryPatterns::start),
+};
 
 /// Passes of march C- and of the address test, with their last reads: what a run should have at
 /// least.

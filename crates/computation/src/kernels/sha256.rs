@@ -10,13 +10,39 @@
 //! next hash, hence every later state and chunk. A chunk is visited every 64 steps, and the whole
 //! working set enters the digest, so nothing is masked.
 
+use crate::catalogue::{Descriptor, Sensitivity, Start, Target};
+use crate::coverage::{Algorithm, DataType, Unit};
 use crate::digest::DIGEST_BYTES;
 use crate::kernel::{BytePage, Kernel, PageAligned, hasher};
 use crate::random::Xoshiro256;
 use sha2::{Digest as _, Sha256};
 
-pub(crate) const NAME: &str = "sha256";
-pub(crate) const VERSION: u32 = 1;
+const NAME: &str = "sha256";
+const VERSION: u32 = 1;
+
+/// Its entry in the catalogue.
+pub(crate) const ENTRY: Descriptor = Descriptor {
+    name: NAME,
+    version: VERSION,
+    title: "SHA-256 chain over 4 MiB that rewrites its own working set",
+    sensitivity: Sensitivity::High,
+    targets: &[Target::CpuCrypto, Target::CpuInteger],
+    units: &[
+        Unit::Sha,
+        Unit::IntegerArithmetic,
+        Unit::Shift,
+        Unit::LoadStore,
+    ],
+    data_types: &[DataType::U32, DataType::U64],
+    algorithms: &[Algorithm::Sha256],
+    extensions: &["sha", "ssse3", "sse4.1"],
+    portable: true,
+    instructions_per_step: 388_000,
+    emulation_weight: 8.0,
+    default_budget_s: 1.0,
+    minimum_steps: CHUNKS,
+    start: Start::Alone(Sha256Chain::start),
+};
 
 /// Chunks in the working set: enough that it does not fit a second-level cache of old.
 pub(crate) const CHUNKS: u64 = 64;

@@ -14,6 +14,8 @@
 //!
 //! The database opens no file: it is in memory, and so is all that it would put aside.
 
+use crate::catalogue::{Descriptor, Sensitivity, Start, Target};
+use crate::coverage::{Algorithm, DataType, Unit};
 use crate::digest::DIGEST_BYTES;
 use crate::kernel::{Kernel, hasher};
 use crate::random::Xoshiro256;
@@ -22,8 +24,32 @@ use rusqlite::{Connection, Params, params};
 use sha2::{Digest as _, Sha256};
 use std::cell::Cell;
 
-pub(crate) const NAME: &str = "sqlite";
-pub(crate) const VERSION: u32 = 1;
+const NAME: &str = "sqlite";
+const VERSION: u32 = 1;
+
+/// Its entry in the catalogue.
+pub(crate) const ENTRY: Descriptor = Descriptor {
+    name: NAME,
+    version: VERSION,
+    title: "a ledger in an SQLite database in memory, every row of every query hashed",
+    sensitivity: Sensitivity::Medium,
+    targets: &[Target::CpuInteger, Target::Memory],
+    units: &[Unit::Branches, Unit::Pointers, Unit::LoadStore],
+    data_types: &[
+        DataType::I64,
+        DataType::F64,
+        DataType::Text,
+        DataType::Bytes,
+    ],
+    algorithms: &[Algorithm::Database],
+    extensions: &[],
+    portable: true,
+    instructions_per_step: 4_900_000,
+    emulation_weight: 2.4,
+    default_budget_s: 1.0,
+    minimum_steps: VACUUM_STEPS,
+    start: Start::Alone(Ledger::start),
+};
 
 /// Steps from one vacuum to the next: the least that exercises all paths.
 pub(crate) const VACUUM_STEPS: u64 = 16;

@@ -15,14 +15,35 @@
 //! often is measured by the test at the end of this file: of 200 bits flipped in the text half way,
 //! 69 change the digest.
 
+use crate::catalogue::{Descriptor, Sensitivity, Start, Target};
+use crate::coverage::{Algorithm, DataType, Unit};
 use crate::digest::DIGEST_BYTES;
 use crate::kernel::{Kernel, hasher};
 use crate::random::Xoshiro256;
 use regex::bytes::Regex;
 use sha2::{Digest as _, Sha256};
 
-pub(crate) const NAME: &str = "text";
-pub(crate) const VERSION: u32 = 1;
+const NAME: &str = "text";
+const VERSION: u32 = 1;
+
+/// Its entry in the catalogue.
+pub(crate) const ENTRY: Descriptor = Descriptor {
+    name: NAME,
+    version: VERSION,
+    title: "words counted, lines sorted and patterns found in a seeded text: the base line",
+    sensitivity: Sensitivity::Low,
+    targets: &[Target::CpuInteger],
+    units: &[Unit::Branches, Unit::LoadStore],
+    data_types: &[DataType::Text],
+    algorithms: &[Algorithm::Sorting, Algorithm::PatternSearch],
+    extensions: &[],
+    portable: true,
+    instructions_per_step: 3_570_000,
+    emulation_weight: 1.1,
+    default_budget_s: 1.0,
+    minimum_steps: TEXTS_MIN,
+    start: Start::Alone(Words::start),
+};
 
 /// Texts that a report needs at least, for its ranking to be settled.
 pub(crate) const TEXTS_MIN: u64 = 4;

@@ -21,14 +21,40 @@
 //! decompressor is lost between steps, since both fill them anew for each text; within one it often
 //! only chooses another match: hence medium.
 
+use crate::catalogue::{Descriptor, Sensitivity, Start, Target};
+use crate::coverage::{Algorithm, DataType, Unit};
 use crate::digest::DIGEST_BYTES;
 use crate::kernel::{Kernel, PageAligned, hasher};
 use crate::random::Xoshiro256;
 use sha2::{Digest as _, Sha256};
 use zstd::bulk::{Compressor, Decompressor};
 
-pub(crate) const NAME: &str = "zstd";
-pub(crate) const VERSION: u32 = 2;
+const NAME: &str = "zstd";
+const VERSION: u32 = 2;
+
+/// Its entry in the catalogue.
+pub(crate) const ENTRY: Descriptor = Descriptor {
+    name: NAME,
+    version: VERSION,
+    title: "Zstandard round trips through an archive of 32 texts, the compressed bytes hashed too",
+    sensitivity: Sensitivity::Medium,
+    targets: &[Target::CpuInteger],
+    units: &[
+        Unit::Branches,
+        Unit::Shift,
+        Unit::TableLookup,
+        Unit::LoadStore,
+    ],
+    data_types: &[DataType::U8, DataType::U32, DataType::U64],
+    algorithms: &[Algorithm::Zstandard3],
+    extensions: &["bmi2"],
+    portable: true,
+    instructions_per_step: 3_150_000,
+    emulation_weight: 1.4,
+    default_budget_s: 1.0,
+    minimum_steps: 4,
+    start: Start::Alone(RoundTrips::start),
+};
 
 /// 64 KiB: several blocks' worth of matches, one window.
 const TEXT_BYTES: usize = 16 * model::PAGE_BYTES;

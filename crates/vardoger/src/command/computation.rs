@@ -1,4 +1,6 @@
-//! `computation ls`, `computation show`, `computation learn`.
+//! `computation ls`, `computation show`, `computation learn`; `computation coverage` in `coverage`.
+
+mod coverage;
 
 use crate::args::{ComputationVerb, Global, LearnArgs};
 use crate::failure::Failure;
@@ -13,6 +15,7 @@ pub(crate) async fn execute(global: &Global, verb: &ComputationVerb) -> Result<E
     match verb {
         ComputationVerb::Ls => ls(global)?,
         ComputationVerb::Show { name } => show(global, name)?,
+        ComputationVerb::Coverage => coverage::coverage(global)?,
         ComputationVerb::Learn(arguments) => learn(global, arguments).await?,
     }
     Ok(ExitCode::SUCCESS)
@@ -64,8 +67,9 @@ fn show(global: &Global, name: &str) -> Result<(), Failure> {
         ("does", entry.title.to_owned()),
         ("sensitivity", entry.sensitivity.to_string()),
         ("targets", targets(entry).join(", ")),
-        ("exercises", entry.units.join(", ")),
-        ("data types", entry.data_types.join(", ")),
+        ("exercises", words(entry.units).join(", ")),
+        ("algorithms", words(entry.algorithms).join(", ")),
+        ("data types", words(entry.data_types).join(", ")),
         (
             "result",
             if entry.portable {
@@ -139,8 +143,8 @@ fn targets(entry: &Descriptor) -> Vec<String> {
     entry.targets.iter().map(ToString::to_string).collect()
 }
 
-fn owned(words: &[&str]) -> Vec<String> {
-    words.iter().map(|&word| word.to_owned()).collect()
+fn words<T: ToString>(words: &[T]) -> Vec<String> {
+    words.iter().map(ToString::to_string).collect()
 }
 
 fn document(entry: &Descriptor) -> ComputationDocument {
@@ -150,8 +154,10 @@ fn document(entry: &Descriptor) -> ComputationDocument {
         title: entry.title.to_owned(),
         sensitivity: entry.sensitivity.to_string(),
         targets: targets(entry),
-        units: owned(entry.units),
-        data_types: owned(entry.data_types),
+        units: words(entry.units),
+        data_types: words(entry.data_types),
+        algorithms: words(entry.algorithms),
+        extensions: words(entry.extensions),
         portable: entry.portable,
         default_budget_s: entry.default_budget_s,
         default_steps: default_steps(entry),
