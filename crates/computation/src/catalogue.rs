@@ -6,7 +6,11 @@
 use crate::coverage::{Algorithm, DataType, Unit};
 use crate::job::MAX_STEPS;
 use crate::kernel::Kernel;
-use crate::kernels::{aes, crc, fft, kernel_paths, matmul, memory, sha256, sqlite, text, zstd};
+use crate::kernels::{
+    aes, bigint, compress, copy, core, crc, decompose, elementary, fft, fused, gather, hashes,
+    interpreter, kernel_paths, linpack, matmul, memory, multiply, sha256, sort, sqlite, stream,
+    text, vectors, x87, zstd,
+};
 use crate::system::{Model, System};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -200,16 +204,32 @@ impl Descriptor {
     }
 }
 
-static CATALOGUE: [Descriptor; 10] = [
+static CATALOGUE: [Descriptor; 26] = [
     aes::ENTRY,
+    bigint::ENTRY,
+    compress::ENTRY,
+    copy::ENTRY,
+    core::ENTRY,
     crc::ENTRY,
+    decompose::ENTRY,
+    elementary::ENTRY,
     fft::ENTRY,
+    fused::ENTRY,
+    gather::ENTRY,
+    hashes::ENTRY,
+    interpreter::ENTRY,
     kernel_paths::ENTRY,
+    linpack::ENTRY,
     matmul::ENTRY,
     memory::ENTRY,
+    multiply::ENTRY,
     sha256::ENTRY,
+    sort::ENTRY,
     sqlite::ENTRY,
+    stream::ENTRY,
     text::ENTRY,
+    vectors::ENTRY,
+    x87::ENTRY,
     zstd::ENTRY,
 ];
 

@@ -136,16 +136,32 @@ mod tests {
 
     /// What ships, by computation: a step, the least that a run takes, and what a default budget
     /// takes.
-    const SHIPPED: [(&str, &[u64]); 10] = [
+    const SHIPPED: [(&str, &[u64]); 26] = [
         ("aes", &[1, 64, 995]),
+        ("bigint", &[1, 16, 1406]),
+        ("compress", &[1, 8, 18]),
+        ("copy", &[1, 4, 194]),
+        ("core", &[1, 4, 486]),
         ("crc", &[1, 64, 480]),
+        ("decompose", &[1, 4, 282]),
+        ("elementary", &[1, 4, 294]),
         ("fft", &[1, 4, 186]),
+        ("fused", &[1, 4, 178]),
+        ("gather", &[1, 4, 324]),
+        ("hashes", &[1, 64, 313]),
+        ("interpreter", &[1, 4, 1305]),
         ("kernel", &[1, 32, 205]),
+        ("linpack", &[1, 4, 242]),
         ("matmul", &[1, 4, 7]),
         ("memory", &[1, 8, 37]),
+        ("multiply", &[1, 4, 383]),
         ("sha256", &[1, 64, 225]),
+        ("sort", &[1, 4, 94]),
         ("sqlite", &[1, 16, 59]),
+        ("stream", &[1, 2, 98]),
         ("text", &[1, 4, 178]),
+        ("vectors", &[1, 4, 172]),
+        ("x87", &[1, 4, 1234]),
         ("zstd", &[1, 4, 158]),
     ];
 

@@ -146,6 +146,8 @@ vocabulary! {
         PatternSearch = "pattern search",
         MarchPatterns = "march patterns",
         CopyMatrix = "copy matrix",
+        IntegerInstructions = "integer instruction classes",
+        ExtendedChain = "80-bit arithmetic",
         IndexedLoads = "indexed loads",
         Interpreter = "interpreter",
         StreamBenchmark = "STREAM kernels",

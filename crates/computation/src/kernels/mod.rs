@@ -2,14 +2,30 @@
 //! [`crate::Descriptor::start`], never by name.
 
 pub(crate) mod aes;
+pub(crate) mod bigint;
+pub(crate) mod compress;
+pub(crate) mod copy;
+pub(crate) mod core;
 pub(crate) mod crc;
+pub(crate) mod decompose;
+pub(crate) mod elementary;
 pub(crate) mod fft;
+pub(crate) mod fused;
+pub(crate) mod gather;
+pub(crate) mod hashes;
+pub(crate) mod interpreter;
 pub(crate) mod kernel_paths;
+pub(crate) mod linpack;
 pub(crate) mod matmul;
 pub(crate) mod memory;
+pub(crate) mod multiply;
 pub(crate) mod sha256;
+pub(crate) mod sort;
 pub(crate) mod sqlite;
+pub(crate) mod stream;
 pub(crate) mod text;
+pub(crate) mod vectors;
+pub(crate) mod x87;
 pub(crate) mod zstd;
 
 #[cfg(test)]
