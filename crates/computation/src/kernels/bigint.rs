@@ -175,10 +175,10 @@ mod tests {
         let steps = 2 * MODULI as u64;
         for bit in [0, 511, 1023] {
             check_flip(steps, start, |chain| {
-                chain.base ^= BigUint::from(1_u32) << bit
+                chain.base ^= BigUint::from(1_u32) << bit;
             });
             check_flip(steps, start, |chain| {
-                chain.moduli[3] ^= BigUint::from(1_u32) << bit
+                chain.moduli[3] ^= BigUint::from(1_u32) << bit;
             });
         }
         check_flip(steps, start, |chain| chain.exponent ^= 1 << 40);

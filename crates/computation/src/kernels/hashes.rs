@@ -184,6 +184,6 @@ mod tests {
             chain.step();
         }
         let least = 16 * STRETCH_BYTES as u64;
-        assert!(chain.hashed_bytes > least && chain.hashed_bytes % 64 != 0);
+        assert!(chain.hashed_bytes > least && !chain.hashed_bytes.is_multiple_of(64));
     }
 }

@@ -93,7 +93,8 @@ impl Programs {
         });
         let text = document.to_string();
         let again = serde_json::from_str(&text).unwrap_or(Value::Null);
-        self.mismatches += u64::from(again != document || again.to_string() != text);
+        let rewritten = again.to_string();
+        self.mismatches += u64::from(again != document || rewritten != text);
         text
     }
 }
@@ -151,7 +152,7 @@ mod tests {
         }
         for register in [0, 7, 15] {
             check_flip(4, start, |programs| {
-                programs.machine.registers[register] ^= 1 << 50
+                programs.machine.registers[register] ^= 1 << 50;
             });
         }
         check_flip(4, start, |programs| programs.machine.memory[200] ^= 2);

@@ -128,7 +128,7 @@ fn vector_128(from: &[u8], to: &mut [u8]) {
             _mm_storeu_si128(
                 to.as_mut_ptr().cast(),
                 _mm_loadu_si128(from.as_ptr().cast()),
-            )
+            );
         }
     }
     string_bytes(rest, to_rest);

@@ -234,7 +234,7 @@ pub(crate) fn plain(class: Class, a: &Block, b: &Block) -> Block {
             let (a, b) = (bytes(a), bytes(b));
             of_bytes(std::array::from_fn(|at| field_product(a[at], b[at])))
         }
-        Class::DepositBits => each(a, b, |a, mask| deposited(a, mask)),
+        Class::DepositBits => each(a, b, deposited),
         Class::ExtractBits => each(a, b, extracted),
         Class::MultiplyBothHalves => each(a, b, |a, b| {
             let product = u128::from(a) * u128::from(b);

@@ -79,7 +79,7 @@ static TABLE: [Code; CODES] = [
             o.a,
             m.get(o.a)
                 .wrapping_add(u64::from(o.b) << 8 | u64::from(o.c)),
-        )
+        );
     },
     |m, o| m.set(o.a, ((m.get(o.b) as i64) >> (o.c & 31)) as u64 ^ m.get(o.a)),
     |m, o| {
