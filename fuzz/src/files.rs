@@ -250,6 +250,48 @@ pub(crate) fn packages(bytes: &[u8]) {
     }
 }
 
+/// One of rpm's databases: a byte that names its form, and it. Behind the name of the fourth form, four
+/// bytes say how long the database is, and a write-ahead log follows it.
+pub(crate) fn rpm(bytes: &[u8]) {
+    let Some((form, rest)) = bytes.split_first() else {
+        return;
+    };
+    let (name, file, log) = match form % 4 {
+        0 => ("rpmdb.sqlite", rest, None),
+        1 => ("Packages.db", rest, None),
+        2 => ("Packages", rest, None),
+        _ => {
+            let Some((length, rest)) = rest.split_first_chunk() else {
+                return;
+            };
+            let length = u32::from_le_bytes(*length) as usize;
+            let (file, log) = rest.split_at(length.min(rest.len()));
+            ("rpmdb.sqlite", file, Some(log))
+        }
+    };
+    let place = format!("/var/lib/rpm/{name}");
+    let log_place = format!("{place}-wal");
+    let mut all: Vec<(&str, &[u8])> = vec![
+        ("/usr/bin/tool", b"first\n"),
+        ("/usr/bin/other", b"other\n"),
+        ("/etc/tool.conf", b"edited"),
+        ("/etc/tool.conf.rpmnew", b"as shipped\n"),
+    ];
+    let without = Memory::of(&all);
+    all.push((&place, file));
+    if let Some(log) = log {
+        all.push((&log_place, log));
+    }
+    let (Some(before), Some(after)) = (without, Memory::of(&all)) else {
+        return;
+    };
+    for (before, after) in [(&before, &after), (&after, &before)] {
+        let events: Vec<_> = events(before, after).collect();
+        let explained = packages::explain(before, after, &events);
+        assert_eq!(explained.len(), events.len());
+    }
+}
+
 fn database(parts: &[&[u8]; 4]) -> Option<Files> {
     let [status, list, sums, diversions] = parts;
     Memory::of(&[

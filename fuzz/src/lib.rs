@@ -47,6 +47,7 @@ pub const PARSERS: &[Parser] = &[
     image("lvm", disks::lvm),
     image("volume", disks::volume),
     bytes("packages", files::packages),
+    bytes("rpm", files::rpm),
     bytes("logs", files::logs),
     bytes("audit", files::audit),
     bytes("logins", files::logins),

@@ -116,7 +116,7 @@ has_programs() {
 # What the tests make disks with, and hold their readers against.
 has_image_tools() {
     has_programs qemu-img qemu-io sfdisk sgdisk mke2fs debugfs dumpe2fs strace \
-        mkfs.xfs xfs_db mkfs.btrfs mkfs.fat mcopy mkntfs wimapply
+        mkfs.xfs xfs_db mkfs.btrfs mkfs.fat mcopy mkntfs wimapply rpm rpmbuild db5.3_load sqlite3
 }
 
 # A static busybox is a program of the kind that users bring.

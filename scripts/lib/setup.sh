@@ -39,7 +39,7 @@ declare -A needs_label=(
     [modules]="modules of the guests' kernel"
     [mke2fs]='mke2fs, which makes file systems'
     [browser]='Chromium, for the tests of the report'
-    [images]='tools that make disks and stop captures, for the tests (of qemu-utils, fdisk, gdisk, e2fsprogs, xfsprogs, btrfs-progs, dosfstools, mtools, ntfs-3g, wimtools, strace)'
+    [images]='tools that make disks and stop captures, for the tests (of qemu-utils, fdisk, gdisk, e2fsprogs, xfsprogs, btrfs-progs, dosfstools, mtools, ntfs-3g, wimtools, rpm, db5.3-util, sqlite3, strace)'
     [busybox]='busybox, static, for a Linux guest'
     [agent]="QEMU's guest agent, for the tests of running guests"
     [npm]='node and npm, which fetches axe-core and a reader of Parquet files for the tests'
@@ -193,6 +193,9 @@ choose_image_packages() {
     has_programs mcopy mdel || packages+=(mtools)
     has_programs mkntfs ntfscp || packages+=(ntfs-3g)
     has_programs wimapply || packages+=(wimtools)
+    has_programs rpm rpmbuild || packages+=(rpm)
+    has_programs db5.3_load || packages+=(db5.3-util)
+    has_programs sqlite3 || packages+=(sqlite3)
 }
 
 rust_is_web() {

@@ -10,6 +10,7 @@ mod btrfs;
 #[path = "../../../crates/disk/tests/common/mod.rs"]
 mod common;
 mod foreign;
+mod rpm;
 mod texts;
 
 use common::ext::{debugfs, make};

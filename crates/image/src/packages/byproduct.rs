@@ -5,10 +5,25 @@
 
 use super::database::{Database, Wanted};
 use super::paths::Paths;
+use super::rpm::DIRECTORIES;
 use crate::files::{FileKind, Files, Object};
 
 /// Exact paths, and the tool that keeps them.
-const EXACT: [(&str, &[&str]); 14] = [
+const EXACT: [(&str, &[&str]); 17] = [
+    (
+        "dnf",
+        &[
+            "/var/lib/dnf/history.sqlite",
+            "/var/lib/dnf/history.sqlite-shm",
+            "/var/lib/dnf/history.sqlite-wal",
+            "/var/log/dnf.librepo.log",
+            "/var/log/dnf.log",
+            "/var/log/dnf.rpm.log",
+            "/var/log/hawkey.log",
+        ],
+    ),
+    ("yum", &["/var/log/yum.log"]),
+    ("zypper", &["/var/log/zypp/history"]),
     (
         "dpkg",
         &[
@@ -93,6 +108,49 @@ const EXACT: [(&str, &[&str]); 14] = [
     ),
 ];
 
+/// Where update-alternatives keeps what it knows: of Debian, and of Red Hat.
+const CHOICES: [&[u8]; 2] = [b"/var/lib/dpkg/alternatives/", b"/var/lib/alternatives/"];
+
+/// Files of rpm's databases, of all forms.
+const OF_RPM: [&str; 36] = [
+    ".dbenv.lock",
+    ".migratedb",
+    ".rpm.lock",
+    "Basenames",
+    "Conflictname",
+    "Dirnames",
+    "Enhancename",
+    "Filetriggername",
+    "Group",
+    "Index.db",
+    "Installtid",
+    "Name",
+    "Obsoletename",
+    "Packages",
+    "Packages.db",
+    "Packages.db-shm",
+    "Packages.db-wal",
+    "Providename",
+    "Recommendname",
+    "Requirename",
+    "Sha1header",
+    "Sigmd5",
+    "Suggestname",
+    "Supplementname",
+    "Transfiletriggername",
+    "Triggername",
+    "__db.000",
+    "__db.001",
+    "__db.002",
+    "__db.003",
+    "__db.004",
+    "__db.005",
+    "rpmdb.sqlite",
+    "rpmdb.sqlite-journal",
+    "rpmdb.sqlite-shm",
+    "rpmdb.sqlite-wal",
+];
+
 /// What the rules look at.
 #[derive(Debug)]
 pub(super) struct Byproducts<'f> {
@@ -134,7 +192,13 @@ impl<'f> Byproducts<'f> {
                 return Some("python3");
             }
             if set_aside_from(path).as_ref().is_some_and(is_listed) {
-                return Some("dpkg");
+                return Some(match path.rsplit(|byte| *byte == b'.').next() {
+                    Some([b'r', b'p', b'm', ..]) => "rpm",
+                    _ => "dpkg",
+                });
+            }
+            if is_of_rpm(path) {
+                return Some("rpm");
             }
         }
         if path.ends_with(b"/__pycache__") && object.kind == FileKind::Directory {
@@ -144,7 +208,9 @@ impl<'f> Byproducts<'f> {
         if object.kind == FileKind::Symlink {
             return self.link(path, object);
         }
-        let choice = path.strip_prefix(b"/var/lib/dpkg/alternatives/")?;
+        let choice = CHOICES
+            .iter()
+            .find_map(|directory| path.strip_prefix(*directory))?;
         self.is_choice(choice).then_some("update-alternatives")
     }
 
@@ -176,9 +242,22 @@ impl<'f> Byproducts<'f> {
 
     /// Whether update-alternatives knows a name.
     fn is_choice(&self, name: &[u8]) -> bool {
-        let known = [b"/var/lib/dpkg/alternatives/", name].concat();
-        !name.contains(&b'/') && self.files.tree.find(&known).is_some()
+        let known = |directory: &&[u8]| {
+            let path = [directory, name].concat();
+            self.files.tree.find(&path).is_some()
+        };
+        !name.contains(&b'/') && CHOICES.iter().any(known)
     }
+}
+
+/// Whether a path is a file of rpm's database.
+fn is_of_rpm(path: &[u8]) -> bool {
+    let name = DIRECTORIES.iter().find_map(|directory| {
+        let name = path.strip_prefix(*directory)?;
+        name.strip_prefix(b"/")
+    });
+    let name = name.and_then(|name| std::str::from_utf8(name).ok());
+    name.is_some_and(|name| OF_RPM.contains(&name))
 }
 
 fn has(name: &[u8], part: &[u8]) -> bool {
@@ -216,9 +295,16 @@ fn compiled_from(path: &[u8]) -> Option<Vec<u8>> {
     Some([directory, b"/", stem, b".py"].concat())
 }
 
-/// The configuration file that dpkg has put another version of beside it.
+/// The configuration file that dpkg or rpm has put another version of beside it.
 fn set_aside_from(path: &[u8]) -> Option<Vec<u8>> {
-    let endings = [&b".dpkg-dist"[..], b".dpkg-old", b".dpkg-new"];
+    let endings = [
+        &b".dpkg-dist"[..],
+        b".dpkg-old",
+        b".dpkg-new",
+        b".rpmnew",
+        b".rpmorig",
+        b".rpmsave",
+    ];
     let stem = endings.iter().find_map(|ending| path.strip_suffix(*ending));
     stem.map(<[u8]>::to_vec)
 }

@@ -22,9 +22,11 @@ const MAX_BYTES: usize = 1 << 30;
 /// Paths that a package has moved away from where others put them.
 type Diversions = HashMap<Vec<u8>, (Vec<u8>, Vec<u8>)>;
 
-/// Reads what dpkg says of the wanted paths; nothing where there is no dpkg.
-pub(super) fn database(files: &Files, wanted: &Wanted) -> Option<Database> {
-    let status = read(files, &in_directory(b"status"))?;
+/// Notes what dpkg says of the wanted paths. Says whether there is a database of dpkg's.
+pub(super) fn note(files: &Files, wanted: &Wanted, found: &mut Database) -> bool {
+    let Some(status) = read(files, &in_directory(b"status")) else {
+        return false;
+    };
     let mut reader = Reader {
         files,
         wanted,
@@ -36,7 +38,8 @@ pub(super) fn database(files: &Files, wanted: &Wanted) -> Option<Database> {
     for stanza in stanzas(&status) {
         reader.package(&stanza);
     }
-    Some(reader.found)
+    found.add(reader.found);
+    true
 }
 
 fn in_directory(name: &[u8]) -> Vec<u8> {
@@ -105,8 +108,11 @@ impl Reader<'_> {
             false => name.to_owned(),
         };
         let package = Package {
+            name: stem.clone(),
+            series: stem.clone(),
             version: version.to_owned(),
             state: state.to_owned(),
+            is_installed: state.ends_with(" installed"),
         };
         self.found.packages.insert(stem.clone(), package);
         if !is_there {
@@ -117,7 +123,7 @@ impl Reader<'_> {
         for line in lines {
             let mut words = line.split(|byte| *byte == b' ');
             if let (Some(path), Some(digest)) = (words.next(), words.next()) {
-                self.note(name, &stem, path, md5(digest), true);
+                self.note(name, &stem, path, Digest::md5(digest), true);
             }
         }
     }
@@ -133,7 +139,7 @@ impl Reader<'_> {
                 continue;
             };
             let path = [b"/", path.trim_ascii_start()].concat();
-            self.note(name, stem, &path, md5(digest), false);
+            self.note(name, stem, &path, Digest::md5(digest), false);
         }
     }
 
@@ -163,7 +169,10 @@ impl Reader<'_> {
             let item = Item {
                 package: stem.to_owned(),
                 digest,
+                mode: None,
+                target: None,
                 is_configuration: edited,
+                may_be_absent: false,
             };
             self.found.note(place, item);
         }
@@ -172,19 +181,4 @@ impl Reader<'_> {
 
 fn info(stem: &str, ending: &str) -> Vec<u8> {
     in_directory(format!("info/{stem}.{ending}").as_bytes())
-}
-
-/// An MD5 in hexadecimal.
-fn md5(digits: &[u8]) -> Option<Digest> {
-    let digit = |byte: u8| char::from(byte).to_digit(16);
-    let mut digest = [0; 16];
-    if digits.len() != 32 {
-        return None;
-    }
-    for (byte, pair) in digest.iter_mut().zip(digits.chunks_exact(2)) {
-        let [high, low] = pair else { return None };
-        let value = digit(*high)?.checked_mul(16)?.checked_add(digit(*low)?)?;
-        *byte = u8::try_from(value).ok()?;
-    }
-    Some(Digest::Md5(digest))
 }
