@@ -30,6 +30,7 @@ mod lines;
 mod logins;
 mod lz4;
 mod packages;
+mod rpm_logs;
 mod zone;
 
 #[cfg(test)]
@@ -274,6 +275,8 @@ fn reader_of(path: &[u8]) -> Option<Read> {
         "btmp" => Some(logins::read_refused),
         "dpkg.log" => Some(packages::read_dpkg),
         "apt/history.log" => Some(packages::read_apt),
+        "dnf.log" | "dnf.rpm.log" => Some(rpm_logs::read_dnf),
+        "zypp/history" => Some(rpm_logs::read_zypper),
         _ => None,
     }
 }

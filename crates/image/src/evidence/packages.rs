@@ -105,7 +105,7 @@ fn plain(package: &str) -> String {
     package.split(':').next().unwrap_or(package).to_owned()
 }
 
-fn moment(reader: &Reader, date: &str, clock: &str) -> Option<Nanoseconds> {
+pub(super) fn moment(reader: &Reader, date: &str, clock: &str) -> Option<Nanoseconds> {
     let date: Date = date.parse().ok()?;
     let clock: Time = clock.parse().ok()?;
     reader.zone.moment(DateTime::from_parts(date, clock))

@@ -104,6 +104,53 @@ fn local_times_are_of_the_disks_zone() {
 }
 
 #[test]
+fn work_of_dnf_is_told_with_its_own_zone() {
+    let log = b"2019-05-01T08:00:02Z SUBDEBUG Erase: vim-8-1.noarch\n\
+        2024-05-01T10:00:00+0200 SUBDEBUG Upgrade: python3-libs-3.9.18-1.el9.x86_64\n\
+        2024-05-01T10:00:00+0200 SUBDEBUG Upgraded: python3-libs-3.9.16-1.el9.x86_64\n\
+        2024-05-01T10:00:01+0200 INFO --- logging initialized ---\n\
+        nonsense\n";
+    let entries = found("/var/log/dnf.rpm.log", log);
+    let names: Vec<_> = entries
+        .iter()
+        .map(|entry| entry.packages.join(" "))
+        .collect();
+    assert_eq!(names, ["vim", "python3-libs"]);
+    assert_eq!(
+        told(&entries),
+        [
+            at("2019-05-01T08:00:02Z", EntryKind::Package, ""),
+            at("2024-05-01T08:00:00Z", EntryKind::Package, ""),
+        ]
+    );
+    assert!(
+        entries
+            .iter()
+            .all(|entry| entry.certainty == Certainty::Exact)
+    );
+    let log = b"2024-05-01T10:00:00+0200 DDEBUG Command: dnf upgrade curl\n";
+    assert_eq!(found("/var/log/dnf.log", log)[0].text, "dnf upgrade curl");
+}
+
+#[test]
+fn work_of_zypper_names_who_had_its_rights() {
+    let log = b"# comment\n2024-05-01 10:00:00|command|root@suse|'zypper' 'install' 'curl'|\n\
+        2024-05-01 10:00:05|install|curl|8.0.1-1|x86_64|root@suse|main|00ff|\n\
+        2024-05-01 10:00:06|remove |vim|9-1|x86_64|root@suse|\n2024-05-01 10|install|\n";
+    let entries = found("/var/log/zypp/history", log);
+    assert_eq!(
+        told(&entries),
+        [
+            at("2024-05-01T10:00:00Z", EntryKind::Package, "root"),
+            at("2024-05-01T10:00:05Z", EntryKind::Package, "root"),
+            at("2024-05-01T10:00:06Z", EntryKind::Package, "root"),
+        ]
+    );
+    assert_eq!(entries[1].packages, ["curl"]);
+    assert_eq!(entries[2].packages, ["vim"]);
+}
+
+#[test]
 fn a_run_of_apt_names_who_asked_for_it() {
     let log = b"\nStart-Date: 2026-01-01  10:00:00\nCommandline: apt install curl\n\
         Requested-By: ann (1000)\nUpgrade: curl:amd64 (7.1, 7.2), libcurl4:amd64 (7.1, 7.2)\n\
@@ -270,7 +317,8 @@ proptest::proptest! {
     #[test]
     fn any_bytes_are_read_without_a_panic(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..800)) {
         for path in ["/var/log/syslog", "/var/log/audit/audit.log", "/var/log/wtmp", "/var/log/btmp",
-            "/var/log/dpkg.log", "/var/log/apt/history.log", "/root/.bash_history"] {
+            "/var/log/dpkg.log", "/var/log/apt/history.log", "/root/.bash_history", "/var/log/dnf.log",
+            "/var/log/zypp/history"] {
             found(path, &bytes);
         }
     }

@@ -15,7 +15,11 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::time::{Duration, Instant};
 
 /// What is read of a database, one file a line, as `ask` has rpm say it.
-fn lines(form: Form, file: &Vec<u8>, log: Option<&Vec<u8>>) -> Result<BTreeSet<String>, RpmError> {
+fn lines(
+    form: Form,
+    file: &dyn ReadAt,
+    log: Option<&Vec<u8>>,
+) -> Result<BTreeSet<String>, RpmError> {
     let mut lines = BTreeSet::new();
     let log = log.map(|log| log as &dyn ReadAt);
     headers(form, file, log, &mut |bytes| {
@@ -244,7 +248,7 @@ fn a_database_of_rpm_s_own_form_is_read() {
     let mut read = Vec::new();
     let file = ndb(&made);
     headers(Form::Ndb, &file, None, &mut |header| {
-        read.push(header.to_vec())
+        read.push(header.to_vec());
     })
     .unwrap();
     assert_eq!(read, made);
@@ -328,7 +332,7 @@ fn damage_is_an_error_or_a_sound_reading() {
 }
 
 /// Reads all that there is; says whether it was sound.
-fn lines_or_error(form: Form, file: &Vec<u8>) -> bool {
+fn lines_or_error(form: Form, file: &dyn ReadAt) -> bool {
     let mut files = 0;
     let read = headers(form, file, None, &mut |bytes| {
         if let Some(header) = Header::read(bytes) {

@@ -198,7 +198,7 @@ pub(super) fn headers_of(root: &Root) -> Vec<Vec<u8>> {
     let log = log.as_ref().map(|log| log as &dyn ReadAt);
     let mut found = Vec::new();
     headers(root.form, &file, log, &mut |header| {
-        found.push(header.to_vec())
+        found.push(header.to_vec());
     })
     .unwrap();
     found
