@@ -24,9 +24,9 @@ use crate::provenance::provenance;
 use crate::replica::{Captured, ReplicaContext, run_replica};
 use crate::request::{Keep, RunPlan, RunRequest};
 use crate::session::{Session, new_finding_id, new_run_id, now};
-use crate::surroundings::surroundings;
+use crate::surroundings::{metric_history, surroundings};
 use divergence::hint::Machine;
-use divergence::{Analysis, Context, FindingDraft, NotCompared, Options, Replica};
+use divergence::{Analysis, Context, FindingDraft, MetricHistory, NotCompared, Options, Replica};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use hypervisor::host::need_space;
 use hypervisor::{Accelerator, HypervisorError};
@@ -186,7 +186,9 @@ async fn carry_out(
         .collect();
     let dropped_bytes = captured.iter().map(|replica| replica.dropped_bytes).sum();
     let golden_digest = golden.as_deref();
-    let mut analysis = analyse(&replicas, dropped_bytes, &machine, plan, golden_digest)?;
+    let history = metric_history(session, &provenance(plan, &machine, session)).await;
+    let known = (golden_digest, Some(&history));
+    let mut analysis = analyse(&replicas, dropped_bytes, &machine, plan, known)?;
     let injections = injections(&captured, &analysis);
     evidence::list_injected_words(&mut analysis, &injections, &captured, &machine);
     explain::explain(&mut analysis, &captured, &machine);
@@ -219,7 +221,7 @@ pub(crate) fn analyse(
     dropped_bytes: u64,
     machine: &PreparedMachine,
     plan: &RunPlan,
-    golden: Option<&str>,
+    (golden, history): (Option<&str>, Option<&MetricHistory>),
 ) -> Result<Analysis, ControlError> {
     let compare = |error: String| ControlError::Compare(error);
     let base = Base::new(&machine.base, machine.spec.memory_bytes)
@@ -232,6 +234,7 @@ pub(crate) fn analyse(
         units: plan.computation.units(),
         host_units_exercised: machine.spec.accelerator != Accelerator::Tcg,
         not_compared: not_compared(replicas.len(), dropped_bytes),
+        history,
     };
     let options = Options::new(
         plan.multiplier,

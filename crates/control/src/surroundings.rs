@@ -1,11 +1,14 @@
-//! What the hints of a run are told besides its differences: where its replicas ran, and which
-//! earlier runs deviated, on which cores and in which pages.
+//! What a run is told besides its own states: where its replicas ran, which earlier runs deviated, on
+//! which cores and in which pages; and how metrics of clean runs of the same work scatter.
 //!
 //! Runs into which faults were ordered say nothing of the host, and are left out.
 
 use crate::session::Session;
+use divergence::MetricHistory;
 use divergence::hint::surroundings::{Core, EarlierDeviation, Surroundings};
-use model::{Deviation, Locus, PAGE_BYTES, Part, ReplicaIndex, ReplicaRecord, Run, Verdict};
+use model::{
+    Deviation, Locus, PAGE_BYTES, Part, Provenance, ReplicaIndex, ReplicaRecord, Run, Verdict,
+};
 use std::collections::BTreeSet;
 use store::StoreError;
 
@@ -14,6 +17,9 @@ const RUNS_SEEN: u32 = 1_000;
 
 /// Earlier runs that are read whole: more than a few dozen move no probability.
 const RUNS_READ: usize = 32;
+
+/// Clean runs of one computation that are looked at for some of the same work.
+const RUNS_LOOKED_AT: usize = 64;
 
 /// Where these replicas ran, and what is known of earlier runs. A record that cannot be read costs
 /// the hints their history, never the run its verdict.
@@ -40,6 +46,55 @@ pub(crate) async fn surroundings<'a>(
         classes_differ: false,
         portable,
     }
+}
+
+/// Metrics of the last clean runs of the same work on the same machine: whatever the seed, the work
+/// is the same. A record that cannot be read costs a run its history, never its verdict.
+pub(crate) async fn metric_history(session: &Session, of: &Provenance) -> MetricHistory {
+    match clean_runs(session, of).await {
+        Ok(runs) => pooled(&runs),
+        Err(error) => {
+            tracing::warn!(%error, "earlier runs could not be read, and metrics go without them");
+            MetricHistory::default()
+        }
+    }
+}
+
+async fn clean_runs(session: &Session, of: &Provenance) -> Result<Vec<Run>, StoreError> {
+    let summaries = session.store.runs(RUNS_SEEN).await?;
+    let clean = summaries.into_iter().filter(|summary| {
+        summary.verdict == Some(Verdict::Pass) && summary.computation == of.computation
+    });
+    let mut runs = Vec::new();
+    for summary in clean.take(RUNS_LOOKED_AT) {
+        let run = session.store.run(summary.id).await?;
+        runs.extend(
+            run.filter(|run| run.injections.is_empty() && is_same_work(&run.provenance, of)),
+        );
+        if runs.len() >= RUNS_READ {
+            break;
+        }
+    }
+    Ok(runs)
+}
+
+fn is_same_work(one: &Provenance, other: &Provenance) -> bool {
+    let seedless = |one: &Provenance| Provenance {
+        seed: 0,
+        vardoger: String::new(),
+        ..one.clone()
+    };
+    seedless(one) == seedless(other)
+}
+
+fn pooled(runs: &[Run]) -> MetricHistory {
+    let mut history = MetricHistory::default();
+    for run in runs {
+        let metrics = run.replicas.iter().flat_map(|replica| &replica.metrics);
+        let statistical = metrics.filter(|metric| !metric.exact);
+        history.add_run(statistical.map(|metric| (metric.name.as_str(), metric.value)));
+    }
+    history
 }
 
 fn core_of(record: &ReplicaRecord) -> Option<(ReplicaIndex, Core)> {

@@ -98,7 +98,7 @@ fn compared(
         options,
     };
     let judgement = judge(&evidence, golden);
-    let metrics = metric::report(replicas, context.deterministic, options);
+    let metrics = metric::report(replicas, (context.deterministic, context.history), options);
     let nobody_is_right = judgement
         .deviants
         .iter()

@@ -1,5 +1,6 @@
 //! What the engine is given.
 
+use crate::baseline::MetricHistory;
 use introspection::KernelMap;
 use model::ReplicaIndex;
 use state::{Base, Limits, TerminalState};
@@ -122,6 +123,8 @@ pub struct Context<'a> {
     pub host_units_exercised: bool,
     /// What was left out.
     pub not_compared: Vec<NotCompared>,
+    /// Metrics of earlier clean runs of the same work, where there are any.
+    pub history: Option<&'a MetricHistory>,
 }
 
 #[cfg(test)]

@@ -37,6 +37,7 @@
 //! It has no clock and makes no ids: whoever asks adds them to the drafts.
 
 pub mod analysis;
+pub mod baseline;
 mod deviation;
 mod difference;
 pub mod finding;
@@ -48,6 +49,7 @@ pub mod metric;
 mod parts;
 
 pub use analysis::{Analysis, AnalysisError, ReplicaSummary, analyse};
+pub use baseline::MetricHistory;
 pub use finding::FindingDraft;
 pub use hint::{explain, rank, surroundings::Surroundings};
 pub use input::{Context, NotCompared, Options, OptionsError, Replica};

@@ -1,10 +1,14 @@
-//! Metrics that are statistical, each replica against the median of all.
+//! Metrics that are statistical, each replica against its siblings.
 //!
 //! They never vote on a verdict: the time that a replica took says as much about the host's other
-//! work. A replica's deviation is its robust z; the baseline is the limit that chance alone keeps
-//! for so many replicas; above baseline × multiplier it is out of the ordinary. Below
-//! [`LEAST_REPLICAS`] values the limit is so wide that nothing is judged, only reported.
+//! work. With a history of clean runs of the same work a replica's deviation is its distance from the
+//! others in standard deviations of the history, and the baseline is the limit that keeps false
+//! discoveries over all metrics and replicas rare. Without one its deviation is the robust z among
+//! its siblings, and the baseline what chance alone keeps for so many replicas; below
+//! [`LEAST_REPLICAS`] values that limit is so wide that nothing is judged, only reported. Above
+//! baseline × multiplier a value is out of the ordinary.
 
+use crate::baseline::{Baseline, Distance, MetricHistory};
 use crate::finding::{FindingDraft, score_of};
 use crate::input::{Options, Replica};
 use model::{Difference, FindingKind, Locus, Part, ReplicaIndex};
@@ -43,7 +47,11 @@ pub struct MetricReport {
     pub median_deviation: f64,
     /// How many robust standard deviations the value lies from the median.
     pub robust_z: f64,
-    /// What chance alone keeps, in the same unit; `None` where there are too few replicas.
+    /// How many standard deviations of its history it lies from its siblings, and of how many clean
+    /// runs that history is; `None` without one.
+    pub history: Option<(f64, usize)>,
+    /// What chance alone keeps, in the unit of the history's distance or else of the robust z; `None`
+    /// without a history and with too few replicas.
     pub baseline: Option<f64>,
     /// Deviation ÷ (baseline × multiplier); above 1 it is out of the ordinary.
     pub score: Option<f64>,
@@ -60,7 +68,7 @@ impl MetricReport {
 /// Reports all metrics that are statistical on this machine, by name and replica.
 pub(crate) fn report(
     replicas: &[Replica<'_>],
-    deterministic: bool,
+    (deterministic, history): (bool, Option<&MetricHistory>),
     options: &Options,
 ) -> Vec<MetricReport> {
     let mut values: BTreeMap<&str, Vec<(ReplicaIndex, f64)>> = BTreeMap::new();
@@ -74,11 +82,54 @@ pub(crate) fn report(
     }
     let looked_at = values.len().min(MAX_METRICS);
     let risk = RISK / (looked_at * replicas.len()).max(1) as f64;
-    values
-        .into_iter()
+    let mut reports: Vec<MetricReport> = values
+        .iter()
         .take(MAX_METRICS)
-        .flat_map(|(name, held)| report_one(name, &held, risk, options))
-        .collect()
+        .flat_map(|(name, held)| report_one(name, held, risk, options))
+        .collect();
+    if let Some(history) = history {
+        hold_against(&mut reports, &values, history, options);
+    }
+    reports
+}
+
+/// Judges by the history what it knows.
+fn hold_against(
+    reports: &mut [MetricReport],
+    values: &BTreeMap<&str, Vec<(ReplicaIndex, f64)>>,
+    history: &MetricHistory,
+    options: &Options,
+) {
+    let baselines = history.baselines();
+    let distance = |report: &MetricReport| -> Option<(Distance, Baseline)> {
+        let baseline = *baselines.get(report.name.as_str())?;
+        let held = values.get(report.name.as_str())?;
+        let place = held
+            .iter()
+            .position(|(replica, _)| *replica == report.replica)?;
+        let values: Vec<f64> = held.iter().map(|(_, value)| *value).collect();
+        Some((baseline.distance(&values, place)?, baseline))
+    };
+    let found: Vec<Option<(Distance, Baseline)>> = reports.iter().map(distance).collect();
+    let probabilities: Vec<f64> = found
+        .iter()
+        .flatten()
+        .map(|(distance, _)| distance.probability)
+        .collect();
+    let adjusted = stats::false_discovery_adjusted(&probabilities);
+    let discoveries = adjusted.iter().filter(|one| **one <= RISK).count().max(1);
+    let limit = RISK * discoveries as f64 / probabilities.len().max(1) as f64;
+    for (report, found) in reports.iter_mut().zip(found) {
+        let Some((distance, baseline)) = found else {
+            continue;
+        };
+        let limit = stats::two_sided_limit(limit, distance.degrees);
+        let limit = limit.map(|limit| limit.max(baseline.farthest()));
+        report.history = Some((distance.deviations, baseline.runs()));
+        report.baseline = limit;
+        report.score =
+            limit.map(|limit| distance.deviations.abs() / (limit * options.multiplier()));
+    }
 }
 
 fn report_one(
@@ -105,6 +156,7 @@ fn report_one(
             median: centre,
             median_deviation: spread.max(floor),
             robust_z,
+            history: None,
             baseline,
             score: baseline.map(|baseline| robust_z.abs() / (baseline * options.multiplier())),
         })
@@ -124,18 +176,22 @@ pub(crate) fn finding(report: &MetricReport) -> Option<FindingDraft> {
         value,
         median,
         robust_z,
+        history,
         ..
     } = report;
+    let apart = match history {
+        Some((deviations, runs)) => format!(
+            "{deviations:+.1} standard deviations from the others, as {runs} clean runs have them"
+        ),
+        None => format!("{robust_z:+.1} robust standard deviations from the median {median}"),
+    };
     Some(FindingDraft {
         kind,
         severity: kind.floor(),
         // How many times the limit of chance: whole numbers suffice for its logarithm.
         score: score_of(kind.floor(), report.score.unwrap_or_default() as u64),
         replica: Some(*replica),
-        summary: format!(
-            "replica {replica} has {name} {value}, {robust_z:+.1} robust standard deviations from \
-             the median {median}"
-        ),
+        summary: format!("replica {replica} has {name} {value}, {apart}"),
         evidence: vec![Difference {
             part: Part::Metric,
             locus: Locus::Name(name.clone()),
@@ -147,4 +203,84 @@ pub(crate) fn finding(report: &MetricReport) -> Option<FindingDraft> {
         }],
         hints: Vec::new(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::MetricSample;
+    use state::TerminalState;
+
+    fn states(values: &[f64]) -> Vec<TerminalState> {
+        let state = |value: &f64| TerminalState {
+            metrics: vec![MetricSample {
+                name: "wall_s".to_owned(),
+                value: *value,
+                exact: false,
+            }],
+            ..TerminalState::default()
+        };
+        values.iter().map(state).collect()
+    }
+
+    fn judged(
+        values: &[f64],
+        history: Option<&MetricHistory>,
+        multiplier: f64,
+    ) -> Vec<MetricReport> {
+        let states = states(values);
+        let replicas: Vec<Replica<'_>> = (0..)
+            .map(ReplicaIndex)
+            .zip(&states)
+            .map(|(index, state)| Replica { index, state })
+            .collect();
+        let options = Options::new(multiplier, 1).unwrap();
+        report(&replicas, (true, history), &options)
+    }
+
+    fn out(reports: &[MetricReport]) -> Vec<u32> {
+        let out = reports.iter().filter(|one| one.is_out_of_the_ordinary());
+        out.map(|one| one.replica.0).collect()
+    }
+
+    #[test]
+    fn a_history_judges_a_metric_of_three() {
+        let mut history = MetricHistory::default();
+        for run in 0..30 {
+            let apart = 1.0 + f64::from(run % 7) / 100.0;
+            history.add_run([("wall_s", 1.0), ("wall_s", apart), ("wall_s", 1.02)]);
+        }
+        let check = |values: &[f64], multiplier, expected: &[u32]| {
+            let reports = judged(values, Some(&history), multiplier);
+            assert_eq!(out(&reports), expected, "{values:?}: {reports:?}");
+        };
+        check(&[3.0, 3.1, 3.05], 1.0, &[]);
+        check(&[3.0, 6.0, 3.05], 1.0, &[1]);
+        check(&[3.0, 1.0, 3.05], 1.0, &[1]);
+        check(&[3.0, 6.0, 3.05], 100.0, &[]);
+        // Without it three are too few.
+        assert_eq!(out(&judged(&[3.0, 6.0, 3.05], None, 1.0)), [0_u32; 0]);
+        let reports = judged(&[3.0, 6.0, 3.05], Some(&history), 1.0);
+        let found = finding(&reports[1]).unwrap();
+        assert!(
+            found.summary.contains("as 30 clean runs have them"),
+            "{}",
+            found.summary
+        );
+    }
+
+    #[test]
+    fn what_was_seen_on_clean_runs_is_ordinary() {
+        let mut history = MetricHistory::default();
+        for run in 0..30 {
+            // Once the host stood still.
+            let odd = if run == 17 { 9.0 } else { 1.0 };
+            history.add_run([("wall_s", 1.0), ("wall_s", odd), ("wall_s", 1.02)]);
+        }
+        assert_eq!(
+            out(&judged(&[1.0, 8.0, 1.0], Some(&history), 1.0)),
+            [0_u32; 0]
+        );
+        assert_eq!(out(&judged(&[1.0, 90.0, 1.0], Some(&history), 1.0)), [1]);
+    }
 }

@@ -78,6 +78,7 @@ fn context() -> Context<'static> {
         units: vec!["SHA-256".to_owned()],
         host_units_exercised: false,
         not_compared: Vec::new(),
+        history: None,
     }
 }
 

@@ -24,7 +24,7 @@ pub mod unseen;
 pub use bound::{rate_interval, rule_of_three, upper_bound_of_none};
 pub use calibration::{calibration_error, calibration_interval, reliability};
 pub use discovery::false_discovery_adjusted;
-pub use moderated::{Prior, prior};
+pub use moderated::{Prior, prior, two_sided_limit, two_sided_probability};
 pub use outlier::leave_one_out_limit;
 pub use robust::{median, median_absolute_deviation, robust_z};
 pub use unseen::{expected_new, expected_new_bound, worst_new};

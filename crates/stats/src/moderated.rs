@@ -14,6 +14,12 @@ const FEWEST: usize = 3;
 /// Newton's steps for the inverse of the trigamma function: it converges in a few.
 const STEPS: u32 = 50;
 
+/// Bisection steps: each halves the interval, and 200 go below the precision of `f64`.
+const BISECTIONS: u32 = 200;
+
+/// The widest limit that is looked for.
+const WIDEST: f64 = 1e9;
+
 /// What a class of variances has in common.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Prior {
@@ -82,15 +88,39 @@ impl Prior {
         }
         let (moderated, degrees) = self.moderate(variance, count as f64 - 1.0);
         let scale = (moderated * (1.0 + 1.0 / count as f64)).sqrt();
-        let distance = (value - mean).abs() / scale;
-        if !distance.is_finite() {
-            return None;
-        }
-        // Beyond that it is the normal distribution, to the last digit that matters.
-        let degrees = degrees.min(1e9);
-        let tail = StudentsT::new(0.0, 1.0, degrees).ok()?.sf(distance);
-        Some((2.0 * tail).clamp(0.0, 1.0))
+        two_sided_probability((value - mean) / scale, degrees)
     }
+}
+
+/// How likely Student's t of so many degrees of freedom (endless ones are allowed) is to lie at least as
+/// far from 0, on either side. `None` of what is not finite.
+#[must_use]
+pub fn two_sided_probability(t: f64, degrees: f64) -> Option<f64> {
+    if !t.is_finite() {
+        return None;
+    }
+    // Beyond that it is the normal distribution, to the last digit that matters.
+    let tail = StudentsT::new(0.0, 1.0, degrees.min(1e9)).ok()?.sf(t.abs());
+    Some((2.0 * tail).clamp(0.0, 1.0))
+}
+
+/// The distance from 0 beyond which Student's t of so many degrees of freedom lies with a probability,
+/// both sides together. `None` if that is not between 0 and 1.
+#[must_use]
+pub fn two_sided_limit(probability: f64, degrees: f64) -> Option<f64> {
+    if !(probability > 0.0 && probability < 1.0) {
+        return None;
+    }
+    // By bisection: the library's own inverse does not come to an end for all degrees of freedom.
+    let (mut low, mut high) = (0.0, WIDEST);
+    for _ in 0..BISECTIONS {
+        let middle = f64::midpoint(low, high);
+        match two_sided_probability(middle, degrees)? > probability {
+            true => low = middle,
+            false => high = middle,
+        }
+    }
+    Some(high)
 }
 
 /// The second derivative of the logarithm of the gamma function, for positive values: by recurrence up
@@ -197,6 +227,24 @@ mod tests {
         let prior = prior(&VARIANCES, 12.0).unwrap();
         assert_eq!(prior.probability(1.0, (0.0, 1.0), 1), None);
         assert_eq!(prior.probability(f64::NAN, (0.0, 1.0), 9), None);
+    }
+
+    #[test]
+    fn limits_and_probabilities_are_each_others_inverse() {
+        for degrees in [2.0, 5.0, 30.0, f64::INFINITY] {
+            for probability in [0.5, 0.01, 1e-6] {
+                let limit = two_sided_limit(probability, degrees).unwrap();
+                let back = two_sided_probability(limit, degrees).unwrap();
+                assert!(
+                    (back / probability - 1.0).abs() < 1e-4,
+                    "{degrees} {probability} {back}"
+                );
+            }
+        }
+        // From the tables.
+        assert!((two_sided_limit(0.001, 10.0).unwrap() - 4.587).abs() < 1e-3);
+        assert_eq!(two_sided_limit(0.0, 10.0), None);
+        assert_eq!(two_sided_probability(f64::NAN, 10.0), None);
     }
 
     proptest! {

@@ -235,7 +235,7 @@ impl<'a> Bench<'a> {
             dropped.sum(),
             self.machine,
             plan,
-            golden.as_deref(),
+            (golden.as_deref(), None),
         )
     }
 

@@ -41,6 +41,7 @@ pub fn compare(files: Vec<StateFile>) -> Result<Diff, CompareError> {
         units: Vec::new(),
         host_units_exercised: false,
         not_compared: not_compared(&summaries, &shared),
+        history: None,
     };
     let replicas: Vec<Replica<'_>> = (0..)
         .zip(&states)

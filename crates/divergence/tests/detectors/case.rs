@@ -161,6 +161,7 @@ pub(crate) fn analysed(states: &[TerminalState], case: &Case) -> Analysis {
         units: Vec::new(),
         host_units_exercised: false,
         not_compared: Vec::new(),
+        history: None,
     };
     let replicas: Vec<Replica<'_>> = (0..)
         .map(ReplicaIndex)
