@@ -246,7 +246,7 @@ pub(crate) fn packages(bytes: &[u8]) {
         };
         let events: Vec<_> = events(&before, &after).collect();
         let explained = packages::explain(&before, &after, &events);
-        assert_eq!(explained.len(), events.len());
+        assert_eq!(explained.events.len(), events.len());
     }
 }
 
@@ -288,7 +288,7 @@ pub(crate) fn rpm(bytes: &[u8]) {
     for (before, after) in [(&before, &after), (&after, &before)] {
         let events: Vec<_> = events(before, after).collect();
         let explained = packages::explain(before, after, &events);
-        assert_eq!(explained.len(), events.len());
+        assert_eq!(explained.events.len(), events.len());
     }
 }
 

@@ -12,7 +12,7 @@ use disk::{Content as Kind, ReadAt, Source};
 use image::files::{
     Change, Compared, DiskFiles, Entry, FileEvent, FileKind, FileTime, Files, Object,
 };
-use image::packages::explain;
+use image::packages::{Explained, explain};
 use image::records::Explanation;
 use std::ops::RangeInclusive;
 
@@ -285,9 +285,14 @@ pub(super) fn compare(talk: &Talk, compared: &Compared) -> Result<(), WorkError>
         let explained =
             match [&compared.before, &compared.after].map(|disk| files_of(disk, &volume.name)) {
                 [Some(before), Some(after)] => explain(before, after, &diff.events),
-                _ => Vec::new(),
+                _ => Explained::default(),
             };
-        let mut explained = explained.into_iter();
+        for database in &explained.unread {
+            let path = String::from_utf8_lossy(&database.path);
+            let note = format!("{}: {path} explains nothing: {}", volume.name, database.why);
+            talk.item(&Told::Note(note))?;
+        }
+        let mut explained = explained.events.into_iter();
         for events in diff.events.chunks(BATCH) {
             let told = events.iter().map(|one| {
                 let explanation = explained.next().flatten();

@@ -2,7 +2,7 @@
 
 use super::byproduct::Byproducts;
 use super::database::{Database, Digest, Item, Package, Wanted};
-use super::databases;
+use super::{Explained, databases};
 use crate::files::{Change, Field, FileEvent, FileKind, Files, Object};
 use crate::records::{Explanation, Standing};
 use disk::ReadAt as _;
@@ -16,20 +16,31 @@ const LENDING: u16 = 0o6000;
 
 /// Says of each event what the package databases say of it.
 #[must_use]
-pub fn explain(before: &Files, after: &Files, events: &[FileEvent]) -> Vec<Option<Explanation>> {
+pub fn explain(before: &Files, after: &Files, events: &[FileEvent]) -> Explained {
     let mut wanted = Wanted::new();
     for event in events {
         wanted.insert(event.path.clone());
         Byproducts::sources(after, &event.path, &mut wanted);
     }
-    let none = || events.iter().map(|_| None).collect();
-    if events.is_empty() {
-        return none();
-    }
-    let Some(new) = databases(after, &wanted) else {
-        return none();
+    let none = |unread| Explained {
+        events: events.iter().map(|_| None).collect(),
+        unread,
     };
-    let old = databases(before, &wanted).unwrap_or_default();
+    let mut unread = Vec::new();
+    if events.is_empty() {
+        return none(unread);
+    }
+    let Some(new) = databases(after, &wanted, &mut unread) else {
+        return none(unread);
+    };
+    let mut before_that = Vec::new();
+    let old = databases(before, &wanted, &mut before_that).unwrap_or_default();
+    unread.extend(
+        before_that
+            .into_iter()
+            .filter(|one| !unread.contains(one))
+            .collect::<Vec<_>>(),
+    );
     let mut work = Work {
         after,
         replaced: only(&old, &new),
@@ -39,7 +50,10 @@ pub fn explain(before: &Files, after: &Files, events: &[FileEvent]) -> Vec<Optio
         new: &new,
         left: after.system.bytes_max(),
     };
-    events.iter().map(|event| work.event(event)).collect()
+    Explained {
+        events: events.iter().map(|event| work.event(event)).collect(),
+        unread,
+    }
 }
 
 /// Versions of packages, by their series, that one database has and another has not.

@@ -22,7 +22,8 @@
 //! change of those alone is never explained where dpkg is.
 //!
 //! The databases lie on the disk, so whoever could write to the disk could write to them. What this
-//! gives is what the disk says of itself, and where it contradicts itself.
+//! gives is what the disk says of itself, and where it contradicts itself. One that is damaged explains
+//! nothing, and is told of.
 
 mod byproduct;
 mod database;
@@ -34,17 +35,39 @@ mod rpm;
 pub use explain::explain;
 
 use crate::files::{FileKind, Files};
+use crate::records::Explanation;
 use database::{Database, Wanted};
 use disk::ReadAt as _;
 
 /// The most bytes of a database's file that are read: the status of 10,000 packages has 30 MiB.
 const MAX_FILE_BYTES: u64 = 64 << 20;
 
+/// What package databases say of events.
+#[derive(Debug, Default)]
+pub struct Explained {
+    /// Of each event, in their order.
+    pub events: Vec<Option<Explanation>>,
+    /// Databases that are there and could not be read: they explain nothing.
+    pub unread: Vec<UnreadDatabase>,
+}
+
+/// A package database that could not be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnreadDatabase {
+    /// Where it lies.
+    pub path: Vec<u8>,
+    /// Why.
+    pub why: String,
+}
+
 /// What the package databases say of the wanted paths; nothing where there are none.
-fn databases(files: &Files, wanted: &Wanted) -> Option<Database> {
+fn databases(files: &Files, wanted: &Wanted, unread: &mut Vec<UnreadDatabase>) -> Option<Database> {
     let mut found = Database::default();
     let is_dpkg = dpkg::note(files, wanted, &mut found);
-    let is_rpm = rpm::note(files, wanted, &mut found);
+    let is_rpm = rpm::note(files, wanted, &mut found).unwrap_or_else(|damage| {
+        unread.push(damage);
+        false
+    });
     (is_dpkg || is_rpm).then_some(found)
 }
 

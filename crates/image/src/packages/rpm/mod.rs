@@ -24,6 +24,7 @@ mod tests;
 mod wal;
 mod window;
 
+use super::UnreadDatabase;
 use super::database::{Database, Digest, Item, Package, Wanted};
 use super::paths::Paths;
 use crate::files::{FileKind, Files};
@@ -135,7 +136,14 @@ fn bounded(bytes: u64, there: u64) -> Result<usize, RpmError> {
 }
 
 /// Notes what rpm says of the wanted paths. Says whether there is a database of rpm's.
-pub(super) fn note(files: &Files, wanted: &Wanted, found: &mut Database) -> bool {
+///
+/// # Errors
+/// There is one, and it cannot be read: then nothing of it is noted.
+pub(super) fn note(
+    files: &Files,
+    wanted: &Wanted,
+    found: &mut Database,
+) -> Result<bool, UnreadDatabase> {
     let place = DIRECTORIES.iter().find_map(|directory| {
         let path = |name: &[u8]| [directory, &b"/"[..], name].concat();
         let forms = Form::ALL.into_iter();
@@ -143,11 +151,11 @@ pub(super) fn note(files: &Files, wanted: &Wanted, found: &mut Database) -> bool
         there.find(|(_, path)| is_file(files, path))
     });
     let Some((form, path)) = place else {
-        return false;
+        return Ok(false);
     };
     let open = |path: &[u8]| files.open(files.tree.find(path)?.id);
     let Some(file) = open(&path) else {
-        return false;
+        return Ok(false);
     };
     let log = open(&[path.as_slice(), b"-wal"].concat());
     let log = log.as_ref().map(|log| log as &dyn ReadAt);
@@ -156,16 +164,17 @@ pub(super) fn note(files: &Files, wanted: &Wanted, found: &mut Database) -> bool
         paths: Paths::new(&files.tree),
         found: Database::default(),
     };
-    let read = headers(form, &file, log, &mut |bytes| {
+    headers(form, &file, log, &mut |bytes| {
         if let Some(header) = Header::read(bytes) {
             reader.package(&header);
         }
-    });
-    if read.is_err() {
-        return false;
-    }
+    })
+    .map_err(|error| UnreadDatabase {
+        path: path.clone(),
+        why: error.to_string(),
+    })?;
     found.add(reader.found);
-    true
+    Ok(true)
 }
 
 fn is_file(files: &Files, path: &[u8]) -> bool {

@@ -5,7 +5,7 @@ mod root;
 
 use super::*;
 use crate::files::{DiskFiles, FileEvent, Ranges, diff_disks};
-use crate::packages::explain;
+use crate::packages::{Explained, explain};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use root::{Recipe, Root, berkeley, headers_of, ndb, run, write};
@@ -161,7 +161,7 @@ fn a_hash_of_berkeley_db_is_read() {
     assert_eq!(read, ask(&root));
 }
 
-fn told(before: &DiskFiles, after: &DiskFiles) -> BTreeMap<String, String> {
+fn explained(before: &DiskFiles, after: &DiskFiles) -> (Vec<FileEvent>, Explained) {
     let dirty = Ranges::all(24 << 20);
     let mut volumes = diff_disks(before, after, &[dirty.into()]);
     let events: Vec<FileEvent> = volumes.pop().unwrap().files.unwrap().events;
@@ -172,17 +172,46 @@ fn told(before: &DiskFiles, after: &DiskFiles) -> BTreeMap<String, String> {
             .unwrap()
     };
     let explained = explain(&files(before), &files(after), &events);
-    let each = events.iter().zip(explained).map(|(event, explanation)| {
-        let words = explanation.map_or_else(
-            || "-".to_owned(),
-            |one| [one.standing.name(), &one.package, &one.before, &one.after].join(" "),
-        );
-        (
-            String::from_utf8(event.path.clone()).unwrap(),
-            words.trim_end().to_owned(),
-        )
-    });
+    (events, explained)
+}
+
+fn told(before: &DiskFiles, after: &DiskFiles) -> BTreeMap<String, String> {
+    let (events, explained) = explained(before, after);
+    let each = events
+        .iter()
+        .zip(explained.events)
+        .map(|(event, explanation)| {
+            let words = explanation.map_or_else(
+                || "-".to_owned(),
+                |one| [one.standing.name(), &one.package, &one.before, &one.after].join(" "),
+            );
+            (
+                String::from_utf8(event.path.clone()).unwrap(),
+                words.trim_end().to_owned(),
+            )
+        });
     each.collect()
+}
+
+#[test]
+fn a_damaged_database_explains_nothing_and_is_named() {
+    let root = Root::new(Form::Sqlite);
+    root.install(&FIRST);
+    let before = root.image();
+    root.install(&SECOND);
+    let path = "var/lib/rpm/rpmdb.sqlite";
+    let mut bytes = fs::read(root.at(path)).unwrap();
+    // A length of pages that none have.
+    bytes[16..18].copy_from_slice(&[0, 3]);
+    fs::write(root.at(path), bytes).unwrap();
+    let (events, explained) = explained(&before, &root.image());
+    assert!(events.iter().any(|event| event.path == b"/usr/bin/tool"));
+    assert!(explained.events.iter().all(Option::is_none));
+    let [unread] = explained.unread.as_slice() else {
+        panic!("{:?}", explained.unread);
+    };
+    assert_eq!(unread.path, [b"/", path.as_bytes()].concat());
+    assert!(unread.why.contains("damaged"), "{}", unread.why);
 }
 
 #[test]
