@@ -297,7 +297,8 @@ fn parse_time_of_day(text: &str) -> Result<TimeOfDay, String> {
             .parse()
             .ok()
             .filter(|number| (0..=most).contains(number));
-        number.filter(|_| part.len() == 2).ok_or_else(wrong)
+        let is_plain = part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_digit());
+        number.filter(|_| is_plain).ok_or_else(wrong)
     };
     Ok(TimeOfDay(
         digits(hours, 23)? * 3600 + digits(minutes, 59)? * 60,
