@@ -328,7 +328,7 @@ fn explained(before: &Path, after: &Path) -> anyhow::Result<BTreeSet<String>> {
         let [Some(before), Some(after)] = files else {
             anyhow::bail!("a volume cannot be read");
         };
-        for (event, explanation) in events.iter().zip(explain(before, after, &events)) {
+        for (event, explanation) in events.iter().zip(explain(before, after, &events).events) {
             if explanation.is_some_and(|explanation| explanation.standing.is_explained()) {
                 explained.insert(String::from_utf8_lossy(&event.path).into_owned());
             }
