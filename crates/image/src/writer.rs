@@ -46,7 +46,7 @@ impl Cut {
     /// For a whole disk: few digests, good compression.
     pub const WHOLE: Self = Self {
         unit_bytes: 16 << 10,
-        frame_bytes: 4 << 20,
+        frame_bytes: 8 << 20,
     };
 
     /// For changes: dirty blocks are not neighbours, and no block is kept for its neighbour's sake.

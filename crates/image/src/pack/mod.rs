@@ -37,7 +37,7 @@ const FOOTER_BYTES: u64 = 8 + 32;
 const UNIT_BYTES: std::ops::RangeInclusive<u64> = crate::BLOCK_BYTES..=1 << 20;
 
 /// The most bytes of a frame before it is compressed: what reading one block costs at most.
-pub const MAX_FRAME_BYTES: u64 = 4 << 20;
+pub const MAX_FRAME_BYTES: u64 = 8 << 20;
 
 /// The most bytes of a pack's frames as they are stored: what a writer holds in memory.
 pub const MAX_PACK_BYTES: u64 = 16 << 20;

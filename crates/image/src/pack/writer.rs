@@ -5,7 +5,7 @@ use super::{
 };
 use crate::codec::put_number;
 use std::fmt;
-use std::io;
+use std::io::{self, Cursor};
 use zstd::bulk::Compressor;
 use zstd::zstd_safe::{CParameter, Strategy};
 
@@ -16,21 +16,20 @@ const SMALL_FRAME_BYTES: u64 = 256 << 10;
 /// what is saved.
 const LEVEL: i32 = 3;
 
-/// What compresses frames of a size. Large frames are searched through a table for matches of 5 bytes
-/// and one for long ones that a processor's first caches hold, over a window of the whole frame. On
-/// 1.2 GB of a disk of Debian's packages that takes 5/6 of the time of level 3's own tables on frames of
-/// 2 MiB, to the same size; tables of half the size come to 1.4 % more, twice the longer one to 1.1 %
-/// less for a tenth of the time more.
+/// What compresses frames of a size. Large frames are searched through one table, which a processor's
+/// second cache holds, for matches of 6 bytes over a window of the whole frame. On 1.2 GB of a disk of
+/// Debian's packages that takes 4/5 of the time of two tables that the first cache holds (matches of 5
+/// bytes, 4 MiB), for 0.8 % more bytes; frames of half the size come to 0.9 % more, a table of half the
+/// size to 1.6 % more for 0.93 of the time, one of twice the size to 1.1 % less for 1.1 times the time.
 fn compressor(frame_bytes: u64) -> io::Result<Compressor<'static>> {
     let mut compressor = Compressor::new(LEVEL)?;
     if frame_bytes > SMALL_FRAME_BYTES {
         let window = frame_bytes.next_power_of_two().ilog2();
         for parameter in [
-            CParameter::Strategy(Strategy::ZSTD_dfast),
+            CParameter::Strategy(Strategy::ZSTD_fast),
             CParameter::WindowLog(window),
-            CParameter::HashLog(16),
-            CParameter::ChainLog(15),
-            CParameter::MinMatch(5),
+            CParameter::HashLog(17),
+            CParameter::MinMatch(6),
         ] {
             compressor.set_parameter(parameter)?;
         }
@@ -134,15 +133,19 @@ impl PackWriter {
             Some(compressor) => compressor,
             none => none.insert(compressor(self.frame_bytes)?),
         };
-        let stored = compressor.compress(&self.open)?;
+        let before = self.bytes.len();
+        self.bytes
+            .reserve(zstd::zstd_safe::compress_bound(self.open.len()));
+        let mut behind = Cursor::new(&mut self.bytes);
+        behind.set_position(before as u64);
+        let stored = compressor.compress_to_buffer(&self.open, &mut behind)?;
         self.frames.push(FrameRecord {
-            stored_bytes: stored.len() as u64,
+            stored_bytes: stored as u64,
             unit_bytes: self.unit_bytes,
             units: (self.open.len() as u64)
                 .checked_div(self.unit_bytes)
                 .unwrap_or(0),
         });
-        self.bytes.extend(stored);
         self.open.clear();
         Ok(())
     }
