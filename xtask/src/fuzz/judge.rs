@@ -3,6 +3,7 @@
 //! A process that runs on CPU time that nobody else wants is slow by the clock on the wall, so what was
 //! put aside for that is read again, by itself, and judged by the CPU time that it takes.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -69,8 +70,12 @@ fn judge(
 /// Whether an input ends the program, or takes too long.
 fn is_finding(driver: &Driver, parser: &str, path: &Path) -> anyhow::Result<bool> {
     let mut command = driver.reading(parser);
-    // Nothing that it may leave is kept.
-    command.arg("-artifact_prefix=/dev/null/").arg(path);
+    // Nothing that it may leave is kept. The fuzzer wants a directory that is there.
+    let leavings =
+        tempfile::tempdir().context("cannot make a directory for a fuzzer's leavings")?;
+    let mut prefix = OsString::from("-artifact_prefix=");
+    prefix.push(leavings.path().join(""));
+    command.arg(prefix).arg(path);
     let mut child = command
         .spawn()
         .with_context(|| format!("cannot start {command:?}"))?;
