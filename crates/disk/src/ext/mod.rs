@@ -11,6 +11,7 @@
 //! |---|---|
 //! | `superblock` | [`Superblock`]: sizes and features |
 //! | `journal`, `device` | what was committed but not written to its place is read from the journal |
+//! | `fast` | what was committed fast lies over what the disk has |
 //! | `inode` | [`Inode`]: owner, mode, times, size |
 //! | `map` | [`FileMap`]: a file's blocks |
 //! | `file` | [`File`]: its data |
@@ -28,6 +29,7 @@ mod attributes;
 mod device;
 mod directory;
 mod error;
+mod fast;
 mod file;
 mod inode;
 mod journal;
@@ -46,6 +48,8 @@ use crate::bytes::{Fields, saturate};
 use crate::cache::Cache;
 use crate::read_at::{ReadAt, ReadError, Source};
 use device::Device;
+use fast::Overlay;
+use journal::Recovered;
 use sums::Sums;
 use superblock::{SUPERBLOCK_AT, SUPERBLOCK_BYTES};
 
@@ -96,6 +100,7 @@ pub struct Ext {
     wrong_sums: WrongSums,
     groups: Vec<Group>,
     blocks: Cache<Arc<[u8]>>,
+    fast: Overlay,
     replay: Option<Replay>,
 }
 
@@ -118,11 +123,16 @@ impl Ext {
         if !features.needs_recovery() || !features.has_journal() {
             return Ok(ext);
         }
-        let (replayed, replay) = journal::read(&ext)?;
+        let Recovered {
+            replayed,
+            fast,
+            mut replay,
+        } = journal::read(&ext)?;
         let mut replaced = Self::load(Device {
             replayed,
             ..ext.device
         })?;
+        replay.fast_left_out = fast::apply(&mut replaced, fast)?;
         replaced.replay = Some(replay);
         Ok(replaced)
     }
@@ -152,6 +162,7 @@ impl Ext {
             superblock,
             groups: Vec::new(),
             blocks: Cache::new(BLOCKS_KEPT),
+            fast: Overlay::default(),
             replay: None,
         };
         let mut wrong = std::mem::take(&mut ext.wrong_sums);
@@ -203,6 +214,37 @@ impl Ext {
     ///
     /// When there is none of this number, or its table cannot be read.
     pub fn inode(&self, number: u32) -> Result<Inode, ExtError> {
+        self.inode_bytes(number, |bytes| self.parse_inode(number, bytes))
+    }
+
+    /// Reads an inode as the disk has it, whatever fast commits have changed.
+    fn inode_on_disk(&self, number: u32) -> Result<Inode, ExtError> {
+        let features = self.superblock.features;
+        self.inode_bytes(number, |bytes| {
+            let inode = Inode::parse(number, bytes, features, self.sums);
+            inode.map_err(ExtError::short("an inode"))
+        })
+    }
+
+    /// Reads an inode out of the bytes that the disk has, with what fast commits have changed.
+    fn parse_inode(&self, number: u32, bytes: &[u8]) -> Result<Inode, ExtError> {
+        let parse = |bytes: &[u8]| {
+            let inode = Inode::parse(number, bytes, self.superblock.features, self.sums);
+            inode.map_err(ExtError::short("an inode"))
+        };
+        let Some((changed, has_disks_sum)) = self.fast.inode(number, bytes) else {
+            return parse(bytes);
+        };
+        let mut inode = parse(&changed)?;
+        inode.has_wrong_sum = has_disks_sum && !self.sums.inode_holds(number, bytes);
+        Ok(inode)
+    }
+
+    fn inode_bytes<T>(
+        &self,
+        number: u32,
+        take: impl FnOnce(&[u8]) -> Result<T, ExtError>,
+    ) -> Result<T, ExtError> {
         let superblock = &self.superblock;
         let none = || ExtError::Inode {
             inode: number,
@@ -224,8 +266,7 @@ impl Ext {
         let at = within.checked_rem(per_block).unwrap_or(0);
         let at = at.saturating_mul(superblock.inode_bytes);
         let part = Fields(&bytes).part(saturate(at), saturate(superblock.inode_bytes));
-        part.and_then(|part| Inode::parse(number, part, superblock.features, self.sums))
-            .map_err(ExtError::short("an inode"))
+        take(part.map_err(ExtError::short("an inode"))?)
     }
 
     /// A file's blocks; none for what has no data, or has them in its inode.
@@ -294,6 +335,9 @@ impl Ext {
         }
         let have_types = self.superblock.features.entries_have_types();
         let number = directory.number;
+        if let Some(names) = self.fast.names(number) {
+            return Ok(names);
+        }
         let mut names = Vec::new();
         if directory.is_inline() {
             // The first four bytes are the parent's number.

@@ -57,18 +57,25 @@ impl<'a> Inodes<'a> {
             let index = self.next_group;
             let group = self.ext.groups.get(saturate(index.into()))?;
             self.next_group = index.saturating_add(1);
-            if superblock.features.group_flags() && group.flags & INODES_UNUSED != 0 {
-                continue;
-            }
-            let bitmap = match self.bitmap(group) {
-                Ok(bitmap) => bitmap,
-                Err(error) => return Some(Err(error)),
-            };
             let first = index
                 .saturating_mul(superblock.group_inodes)
                 .saturating_add(1);
             let most = superblock.inodes.saturating_sub(first.saturating_sub(1));
             let most = most.min(superblock.group_inodes);
+            let numbers = first..first.saturating_add(most);
+            let fast = &self.ext.fast;
+            let is_unused = superblock.features.group_flags() && group.flags & INODES_UNUSED != 0;
+            if is_unused && !fast.uses_any(numbers.clone()) {
+                continue;
+            }
+            let bitmap = match is_unused {
+                true => Ok(Arc::from(vec![0; saturate(superblock.block_bytes)])),
+                false => self.bitmap(group),
+            };
+            let bitmap = match bitmap {
+                Ok(bitmap) => fast.bitmap(numbers, bitmap),
+                Err(error) => return Some(Err(error)),
+            };
             let Some(last) = last_set(&bitmap, most) else {
                 continue;
             };
@@ -138,8 +145,8 @@ impl<'a> Inodes<'a> {
         }
         let at = saturate(at.saturating_sub(self.piece_at));
         let part = Fields(&self.piece).part(at, saturate(inode_bytes));
-        part.and_then(|part| Inode::parse(number, part, superblock.features, self.ext.sums))
-            .map_err(ExtError::short("an inode"))
+        let part = part.map_err(ExtError::short("an inode"))?;
+        self.ext.parse_inode(number, part)
     }
 }
 

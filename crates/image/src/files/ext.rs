@@ -162,8 +162,8 @@ impl FileSystem for ExtFiles {
         let said = |is_so: bool, what: &str| is_so.then(|| what.to_owned());
         let notes = [
             said(
-                replay.fast_commits,
-                "its journal holds fast commits, which are not shown",
+                replay.fast_left_out > 0,
+                "a part of its fast commits does not fit the file system, and is not shown",
             ),
             said(
                 replay.ends_damaged || replay.damaged_blocks > 0,
