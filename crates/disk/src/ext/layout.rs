@@ -4,11 +4,10 @@
 //! descriptors, bitmaps, tables of inodes, then what the inodes in use point to. A block in no
 //! range is free or not by its group's bitmap.
 
-use crate::bytes::saturate;
+use crate::ext::Ext;
 use crate::ext::error::{ExtError, limited};
 use crate::ext::inode::{FileKind, Inode};
 use crate::ext::scan::is_set;
-use crate::ext::{BLOCKS_UNUSED, Ext};
 use crate::read_at::ReadAt;
 
 /// How many ranges are gathered: they take 128 MiB. A file system of 36,000 files has some 40,000.
@@ -173,15 +172,15 @@ impl<'a> Layout<'a> {
         let in_groups = block.saturating_sub(superblock.first_block);
         let group = in_groups.checked_div(superblock.group_blocks).unwrap_or(0);
         let within = in_groups.checked_rem(superblock.group_blocks).unwrap_or(0);
-        let Some(group) = self.ext.groups.get(saturate(group)) else {
-            return true;
-        };
-        if superblock.features.group_flags() && group.flags & BLOCKS_UNUSED != 0 {
-            return false;
-        }
         let bit = within.wrapping_shr(superblock.cluster_bits);
-        let bitmap = self.ext.block(group.block_bitmap, "a bitmap of blocks");
-        bitmap.map_or(true, |bitmap| is_set(&bitmap, bit))
+        match self
+            .ext
+            .block_bitmap(u32::try_from(group).unwrap_or(u32::MAX))
+        {
+            Ok(Some(bitmap)) => is_set(&bitmap, bit),
+            Ok(None) => group >= superblock.groups(),
+            Err(_) => true,
+        }
     }
 
     fn push(&mut self, range: Range) -> Result<(), ExtError> {
@@ -286,7 +285,11 @@ impl<'a> Layout<'a> {
             let ranges = nodes.chain(data);
             self.left
                 .extend(ranges.map(|(start, blocks)| (start, start.saturating_add(blocks.into()))));
-            limited("places before fast commits", self.left.len() as u64, self.limit)?;
+            limited(
+                "places before fast commits",
+                self.left.len() as u64,
+                self.limit,
+            )?;
         }
         self.left.sort_unstable();
         Ok(())

@@ -14,6 +14,7 @@ use crate::bytes::{Fields, Short, saturate};
 use crate::ext::Ext;
 use crate::ext::error::{ExtError, limited};
 use crate::ext::inode::{Inode, MAP_BYTES};
+use crate::ext::sums::note;
 
 const EXTENT_MAGIC: u16 = 0xf30a;
 const ENTRY_BYTES: usize = 12;
@@ -76,7 +77,7 @@ pub(super) fn read(ext: &Ext, inode: &Inode) -> Result<FileMap, ExtError> {
 pub(super) fn on_disk(ext: &Ext, inode: &Inode) -> Result<FileMap, ExtError> {
     let mut walk = Walk {
         ext,
-        inode: inode.number,
+        inode,
         map: FileMap::default(),
         list_bytes: 0,
     };
@@ -150,7 +151,7 @@ pub(super) fn append(extents: &mut Vec<Extent>, extent: Extent) {
 
 struct Walk<'a> {
     ext: &'a Ext,
-    inode: u32,
+    inode: &'a Inode,
     map: FileMap,
     list_bytes: u64,
 }
@@ -158,7 +159,7 @@ struct Walk<'a> {
 impl Walk<'_> {
     fn wrong(&self, rule: &'static str) -> ExtError {
         ExtError::Inode {
-            inode: self.inode,
+            inode: self.inode.number,
             rule,
         }
     }
@@ -208,6 +209,9 @@ impl Walk<'_> {
             return Err(self.wrong("the nodes of its extents are not in order"));
         }
         let bytes = self.ext.block(block, "a node of extents")?;
+        if !self.ext.sums.extents_hold(self.inode, &bytes) {
+            note(&mut self.ext.wrong().maps, self.inode.number);
+        }
         self.map.nodes.push(block);
         self.node(&bytes, depth)?;
         // A node that tells of nothing could be met again and again.

@@ -42,7 +42,7 @@ mod tree;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::bytes::{Fields, saturate};
 use crate::cache::Cache;
@@ -50,7 +50,7 @@ use crate::read_at::{ReadAt, ReadError, Source};
 use device::Device;
 use fast::Overlay;
 use journal::Recovered;
-use sums::Sums;
+use sums::{BitmapSum, Sums, note};
 use superblock::{SUPERBLOCK_AT, SUPERBLOCK_BYTES};
 
 pub use attributes::Attribute;
@@ -85,6 +85,8 @@ struct Group {
     inode_bitmap: u64,
     inode_table: u64,
     flags: u16,
+    block_bitmap_sum: Option<BitmapSum>,
+    inode_bitmap_sum: Option<BitmapSum>,
 }
 
 /// In a group's flags: its bitmap of inodes, or of blocks, was never written.
@@ -97,7 +99,8 @@ pub struct Ext {
     device: Device,
     superblock: Superblock,
     sums: Sums,
-    wrong_sums: WrongSums,
+    /// What was met so far.
+    wrong_sums: Mutex<WrongSums>,
     groups: Vec<Group>,
     blocks: Cache<Arc<[u8]>>,
     fast: Overlay,
@@ -155,19 +158,19 @@ impl Ext {
         let mut ext = Self {
             device,
             sums,
-            wrong_sums: WrongSums {
-                superblock: !sums.superblock_holds(&bytes),
-                groups: Vec::new(),
-            },
+            wrong_sums: Mutex::default(),
             superblock,
             groups: Vec::new(),
             blocks: Cache::new(BLOCKS_KEPT),
             fast: Overlay::default(),
             replay: None,
         };
-        let mut wrong = std::mem::take(&mut ext.wrong_sums);
+        let mut wrong = WrongSums {
+            superblock: !sums.superblock_holds(&bytes),
+            ..WrongSums::default()
+        };
         ext.groups = ext.read_groups(&mut wrong)?;
-        ext.wrong_sums = wrong;
+        ext.wrong_sums = Mutex::new(wrong);
         Ok(ext)
     }
 
@@ -183,7 +186,8 @@ impl Ext {
             for chunk in chunks.take(wanted) {
                 let number = u32::try_from(found.len()).unwrap_or(u32::MAX);
                 self.sums.check_group(number, chunk, wrong);
-                found.push(group(Fields(chunk)).map_err(ExtError::short("a group's descriptor"))?);
+                let group = group(Fields(chunk), self.sums);
+                found.push(group.map_err(ExtError::short("a group's descriptor"))?);
             }
         }
         Ok(found)
@@ -195,11 +199,47 @@ impl Ext {
         &self.superblock
     }
 
-    /// The superblock and the descriptors of groups that have other sums than they say. Inodes tell it
-    /// themselves.
+    /// What was read so far and has another sum than it says. Inodes tell it themselves.
     #[must_use]
-    pub fn wrong_sums(&self) -> &WrongSums {
-        &self.wrong_sums
+    pub fn wrong_sums(&self) -> WrongSums {
+        self.wrong().clone()
+    }
+
+    fn wrong(&self) -> MutexGuard<'_, WrongSums> {
+        self.wrong_sums
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads all bitmaps of blocks, which reading files does not, so that
+    /// [`wrong_sums`](Self::wrong_sums) tells of them too. What cannot be read is left out.
+    pub fn check_bitmaps(&self) {
+        for number in 0..self.groups.len() {
+            let number = u32::try_from(number).unwrap_or(u32::MAX);
+            let _bitmap_or_none = self.block_bitmap(number);
+        }
+    }
+
+    /// The bitmap of a group's blocks; none if it was never written.
+    fn block_bitmap(&self, number: u32) -> Result<Option<Arc<[u8]>>, ExtError> {
+        let superblock = &self.superblock;
+        let Some(group) = self.groups.get(saturate(number.into())) else {
+            return Ok(None);
+        };
+        if superblock.features.group_flags() && group.flags & BLOCKS_UNUSED != 0 {
+            return Ok(None);
+        }
+        let bitmap = self.block(group.block_bitmap, "a bitmap of blocks")?;
+        let bits = superblock
+            .group_blocks
+            .wrapping_shr(superblock.cluster_bits);
+        if !self
+            .sums
+            .bitmap_holds(group.block_bitmap_sum, &bitmap, bits)
+        {
+            note(&mut self.wrong().block_bitmaps, number);
+        }
+        Ok(Some(bitmap))
     }
 
     /// What was replayed; none if the file system did not need it.
@@ -361,6 +401,9 @@ impl Ext {
                 let skipped = logical.saturating_sub(extent.logical);
                 let block = extent.physical.saturating_add(skipped);
                 let bytes = self.block(block, "a directory")?;
+                if !self.sums.names_hold(directory, logical, &bytes) {
+                    note(&mut self.wrong().directories, number);
+                }
                 directory::names(&bytes, have_types, number, &mut names)?;
             }
         }
@@ -465,7 +508,8 @@ impl Ext {
     }
 }
 
-fn group(fields: Fields<'_>) -> Result<Group, crate::bytes::Short> {
+fn group(fields: Fields<'_>, sums: Sums) -> Result<Group, crate::bytes::Short> {
+    let [block_bitmap_sum, inode_bitmap_sum] = sums.of_bitmaps(fields);
     let wide = |low, high: usize| -> Result<u64, crate::bytes::Short> {
         // The high halves are there where descriptors are longer.
         let high = fields.le32(high).unwrap_or(0);
@@ -476,5 +520,7 @@ fn group(fields: Fields<'_>) -> Result<Group, crate::bytes::Short> {
         inode_bitmap: wide(4, 36)?,
         inode_table: wide(8, 40)?,
         flags: fields.le16(18)?,
+        block_bitmap_sum,
+        inode_bitmap_sum,
     })
 }

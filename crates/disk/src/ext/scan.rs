@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::bytes::{Fields, power_of_two, saturate};
 use crate::ext::error::ExtError;
 use crate::ext::inode::Inode;
+use crate::ext::sums::note;
 use crate::ext::{Ext, Group, INODES_UNUSED};
 use crate::read_at::{ReadAt, check_range};
 
@@ -70,7 +71,7 @@ impl<'a> Inodes<'a> {
             }
             let bitmap = match is_unused {
                 true => Ok(Arc::from(vec![0; saturate(superblock.block_bytes)])),
-                false => self.bitmap(group),
+                false => self.bitmap(index, group),
             };
             let bitmap = match bitmap {
                 Ok(bitmap) => fast.bitmap(numbers, bitmap),
@@ -92,14 +93,19 @@ impl<'a> Inodes<'a> {
     }
 
     /// The bitmap of a group's inodes, if it and the table are there.
-    fn bitmap(&self, group: &Group) -> Result<Arc<[u8]>, ExtError> {
+    fn bitmap(&self, number: u32, group: &Group) -> Result<Arc<[u8]>, ExtError> {
         let superblock = self.ext.superblock();
         let blocks = superblock.inode_table_blocks();
         let end = group.inode_table.saturating_add(blocks);
         let end = end.saturating_mul(superblock.block_bytes);
         check_range(self.ext.device.source.size_bytes(), 0, end)
             .map_err(ExtError::read("a table of inodes"))?;
-        self.ext.block(group.inode_bitmap, "a bitmap of inodes")
+        let bitmap = self.ext.block(group.inode_bitmap, "a bitmap of inodes")?;
+        let (sums, bits) = (self.ext.sums, superblock.group_inodes.into());
+        if !sums.bitmap_holds(group.inode_bitmap_sum, &bitmap, bits) {
+            note(&mut self.ext.wrong().inode_bitmaps, number);
+        }
+        Ok(bitmap)
     }
 
     /// The next inode of the group, or none at its end.

@@ -139,7 +139,10 @@ impl Overlay {
     /// Inodes whose blocks on the disk may be free now.
     pub(super) fn remapped(&self) -> impl Iterator<Item = u32> {
         let cleared = self.inodes.iter().filter(|(_, one)| one.is_cleared);
-        self.ranges.keys().copied().chain(cleared.map(|(number, _)| *number))
+        self.ranges
+            .keys()
+            .copied()
+            .chain(cleared.map(|(number, _)| *number))
     }
 }
 
@@ -152,7 +155,11 @@ fn put(bytes: &mut [u8], at: usize, part: &[u8]) {
 /// Puts an inode's fields into its bytes: all but the map, which ranges tell of.
 fn put_fields(bytes: &mut [u8], written: &[u8]) {
     put(bytes, 0, written.get(..MAP_AT).unwrap_or_default());
-    put(bytes, BEHIND_MAP, written.get(BEHIND_MAP..).unwrap_or_default());
+    put(
+        bytes,
+        BEHIND_MAP,
+        written.get(BEHIND_MAP..).unwrap_or_default(),
+    );
     let flags = Fields(written).le32(FLAGS_AT).unwrap_or(0);
     if flags & FLAG_EXTENTS != 0 {
         // What it was before may have had something else there.
@@ -160,7 +167,11 @@ fn put_fields(bytes: &mut [u8], written: &[u8]) {
             put(bytes, MAP_AT, &EMPTY_ROOT);
         }
     } else if flags & FLAG_INLINE != 0 {
-        put(bytes, MAP_AT, written.get(MAP_AT..BEHIND_MAP).unwrap_or_default());
+        put(
+            bytes,
+            MAP_AT,
+            written.get(MAP_AT..BEHIND_MAP).unwrap_or_default(),
+        );
     }
 }
 
@@ -168,10 +179,17 @@ fn put_fields(bytes: &mut [u8], written: &[u8]) {
 fn cut(pieces: &mut BTreeMap<u64, Extent>, first: u64, end: u64) {
     let before = pieces.range(..first).next_back();
     let mut met: Vec<Extent> = before.map(|(_, extent)| *extent).into_iter().collect();
-    met.extend(pieces.range(first..end.max(first)).map(|(_, extent)| *extent));
+    met.extend(
+        pieces
+            .range(first..end.max(first))
+            .map(|(_, extent)| *extent),
+    );
     for extent in met.into_iter().filter(|extent| extent.end() > first) {
         pieces.remove(&extent.logical);
-        let kept = [(extent.logical, first), (end.max(extent.logical), extent.end())];
+        let kept = [
+            (extent.logical, first),
+            (end.max(extent.logical), extent.end()),
+        ];
         for (start, end) in kept.into_iter().filter(|(start, end)| start < end) {
             let skipped = start.saturating_sub(extent.logical);
             let piece = Extent {

@@ -303,7 +303,14 @@ mod tests {
         let padding = vec![0; BLOCK - first.len() - HEADER_BYTES];
         first.extend(tag(PADDING, &padding));
         let mut tail = named(LINK, b"two");
-        tail.extend([&TAIL.to_le_bytes()[..], &100u16.to_le_bytes(), &7u32.to_le_bytes()].concat());
+        tail.extend(
+            [
+                &TAIL.to_le_bytes()[..],
+                &100u16.to_le_bytes(),
+                &7u32.to_le_bytes(),
+            ]
+            .concat(),
+        );
         let found = sum(sum(0, &first), &tail);
         tail.extend(found.to_le_bytes());
         tail.resize(BLOCK, 0);
