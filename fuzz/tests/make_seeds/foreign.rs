@@ -99,10 +99,8 @@ fn make_the_seeds_of_other_products() {
     // QEMU says that its log is in use only while it writes; the id is that of the last entry.
     let mut bytes = std::fs::read(&image).unwrap();
     let entries = (0..bytes.len()).step_by(4096);
-    let last = entries
-        .filter(|at| bytes[*at..].starts_with(b"loge"))
-        .last();
-    let last = last.unwrap();
+    let mut entries = entries.filter(|at| bytes[*at..].starts_with(b"loge"));
+    let last = entries.next_back().unwrap();
     for header in [64 << 10, 128 << 10] {
         bytes.copy_within(last + 32..last + 48, header + 48);
     }
