@@ -68,7 +68,7 @@ fn round(root: &Path, number: usize, draw: &mut Draw) {
     let next = |kind: usize| root.join(old(number * 8 + kind));
     let new = |number: usize| root.join(format!("new{}", number / 5));
     let directory = new(number);
-    if number % 5 == 0 {
+    if number.is_multiple_of(5) {
         fs::create_dir(&directory).unwrap();
     }
     for file in 0..NEW {
@@ -100,7 +100,7 @@ fn round(root: &Path, number: usize, draw: &mut Draw) {
     fs::remove_file(directory.join("short-lived")).unwrap();
     fs::remove_file(directory.join(format!("{number}-0"))).unwrap();
     fs::write(directory.join(format!("{number}-again")), b"again").unwrap();
-    if number > 0 && number % 5 == 0 {
+    if number > 0 && number.is_multiple_of(5) {
         fs::remove_file(new(number - 1).join(format!("{}-1", number - 1))).unwrap();
     }
     let mapped = File::create(directory.join(format!("{number}-pieces"))).unwrap();
@@ -272,6 +272,6 @@ fn fast_commits_are_replayed_as_the_kernel_replays_them() {
         assert_same(&ours, &kernels, options);
         assert_same_owners(&ext, &open(&recovered(number)));
         let names: BTreeSet<_> = ext.walk().map(|entry| entry.unwrap().path).collect();
-        assert!(names.contains(&b"/new4/24-pieces".to_vec()), "{options}");
+        assert!(names.contains(b"/new4/24-pieces".as_slice()), "{options}");
     }
 }
