@@ -206,6 +206,15 @@ pub(crate) fn logs(bytes: &[u8]) {
     ]);
 }
 
+/// Logs that were compressed when they were rotated: one file, taken for each kind.
+pub(crate) fn packed(bytes: &[u8]) {
+    told(&[
+        ("/var/log/syslog.2.gz", bytes),
+        ("/var/log/secure-20260101.xz", bytes),
+        ("/var/log/dpkg.log.3.zst", bytes),
+    ]);
+}
+
 /// The kernel's audit log.
 pub(crate) fn audit(bytes: &[u8]) {
     told(&[("/var/log/audit/audit.log", bytes)]);
@@ -213,7 +222,11 @@ pub(crate) fn audit(bytes: &[u8]) {
 
 /// Records of logins.
 pub(crate) fn logins(bytes: &[u8]) {
-    told(&[("/var/log/wtmp", bytes), ("/var/log/btmp", bytes)]);
+    told(&[
+        ("/var/log/wtmp", bytes),
+        ("/var/log/btmp", bytes),
+        ("/var/log/lastlog", bytes),
+    ]);
 }
 
 /// The disk's own time zone, and local times in it.

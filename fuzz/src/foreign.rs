@@ -32,7 +32,10 @@ pub(crate) fn vmdk(bytes: &[u8]) {
     }
     // Every file that it names is the image itself: tables and data at any offset of it.
     let files = vec![Arc::clone(&file); named];
-    if let Ok(image) = Vmdk::open(file, files) {
+    // The disk below is shorter than most.
+    let below = descriptor.parent.is_some();
+    let below = below.then(|| Arc::new(vec![7_u8; 1 << 20]) as Source);
+    if let Ok(image) = Vmdk::open(file, files, below) {
         assert_eq!(image.size_bytes(), descriptor.size_bytes());
         stretches(&image);
     }
@@ -48,8 +51,25 @@ pub(crate) fn vhdx(bytes: &[u8]) {
         summed[4..8].fill(0);
         file.write(place + 4, &crc32c::crc32c(&summed).to_le_bytes());
     }
+    sum_log(&mut file);
     if let Ok(image) = Vhdx::open(Arc::new(file)) {
         stretches(&image);
+    }
+}
+
+/// Entries of a log of the usual place and length.
+fn sum_log(file: &mut Sparse) {
+    for place in (1 << 20..2 << 20).step_by(4096) {
+        let mut start = [0; 12];
+        if file.read_exact_at(place, &mut start).is_err() || !start.starts_with(b"loge") {
+            continue;
+        }
+        let length = u32::from_le_bytes([start[8], start[9], start[10], start[11]]);
+        let mut entry = vec![0; length.min(64 << 10) as usize];
+        if entry.len() >= 8 && file.read_exact_at(place, &mut entry).is_ok() {
+            entry[4..8].fill(0);
+            file.write(place + 4, &crc32c::crc32c(&entry).to_le_bytes());
+        }
     }
 }
 

@@ -49,6 +49,7 @@ pub const PARSERS: &[Parser] = &[
     bytes("packages", files::packages),
     bytes("rpm", files::rpm),
     bytes("logs", files::logs),
+    bytes("packed", files::packed),
     bytes("audit", files::audit),
     bytes("logins", files::logins),
     bytes("zone", files::zone),

@@ -39,11 +39,12 @@ fn make(path: &Path, options: &str) -> Disk {
 
 /// What a kernel has written has the sums that it says.
 fn assert_sums(ext: &Ext) {
-    assert_eq!(*ext.wrong_sums(), WrongSums::default());
+    ext.check_bitmaps();
     let used = ext.inodes().unwrap().map(Result::unwrap);
     for inode in used.filter(|inode| inode.mode != 0) {
         assert!(!inode.has_wrong_sum, "inode {}", inode.number);
     }
+    assert_eq!(ext.wrong_sums(), WrongSums::default());
 }
 
 /// What the guest does: each disk is listed after it was mounted anew, so that nothing comes from
@@ -102,6 +103,7 @@ fn listed(image: &Path) -> Vec<Entry> {
     assert!(ext.replay().is_none());
     let mut listed: Vec<_> = ext.walk().map(|entry| told(&ext, entry.unwrap())).collect();
     listed.sort();
+    assert_sums(&ext);
     listed
 }
 

@@ -4,7 +4,7 @@
 use crate::action::Action;
 use crate::clock::Timestamp;
 use crate::finding::Finding;
-use crate::id::{EventId, ReplicaIndex, RunId};
+use crate::id::{EventId, ImageId, ReplicaIndex, RunId};
 use crate::run::Run;
 use serde::{Deserialize, Serialize};
 
@@ -52,6 +52,59 @@ pub enum Event {
         /// What.
         action: Box<Action>,
     },
+    /// A disk was captured. The changeset is durable before this event; one that was captured when its
+    /// process was killed may lack it.
+    ImageCaptured {
+        /// Which disk's history it is.
+        image: ImageId,
+        /// The name that the image had then.
+        name: String,
+        /// The changeset's id in the chain, and its place there.
+        changeset: String,
+        /// Its number.
+        sequence: u64,
+        /// The moment of the disk that it holds.
+        taken: Timestamp,
+        /// How large the disk was.
+        disk_bytes: u64,
+        /// How much of it was not as before.
+        changed_bytes: u64,
+        /// What was added to the store.
+        stored_bytes: u64,
+    },
+    /// A history was checked.
+    ImageChecked {
+        /// Whose.
+        image: ImageId,
+        /// The name that the image had then.
+        name: String,
+        /// How deep was looked: `structure`, `read-data` or `deep`.
+        level: String,
+        /// Whether all was there and what it was.
+        sound: bool,
+        /// How many blobs were damaged, and how many seals did not hold.
+        faults: u64,
+    },
+    /// A history was made shorter.
+    ImageForgotten {
+        /// Whose.
+        image: ImageId,
+        /// The name that the image had then.
+        name: String,
+        /// The number of the changeset that it begins with now.
+        first: u64,
+        /// How many changesets are kept.
+        kept: u64,
+        /// Bytes that became free.
+        freed_bytes: u64,
+    },
+    /// An image and all of its history were removed.
+    ImageRemoved {
+        /// Whose.
+        image: ImageId,
+        /// The name that the image had then.
+        name: String,
+    },
     /// Blobs were removed to keep the store within its limit; their events stay.
     Pruned {
         /// The keys of the removed blobs.
@@ -71,7 +124,12 @@ impl Event {
             | Self::RunFailed { run, .. } => Some(*run),
             Self::RunEnded { run } => Some(run.id),
             Self::FindingRecorded { finding } => finding.run,
-            Self::ActionRecorded { .. } | Self::Pruned { .. } => None,
+            Self::ActionRecorded { .. }
+            | Self::ImageCaptured { .. }
+            | Self::ImageChecked { .. }
+            | Self::ImageForgotten { .. }
+            | Self::ImageRemoved { .. }
+            | Self::Pruned { .. } => None,
         }
     }
 
@@ -92,6 +150,11 @@ impl Event {
             Self::RunStarted { .. }
             | Self::RunFailed { .. }
             | Self::ActionRecorded { .. }
+            // Histories hold their own blobs, and need no event to be kept.
+            | Self::ImageCaptured { .. }
+            | Self::ImageChecked { .. }
+            | Self::ImageForgotten { .. }
+            | Self::ImageRemoved { .. }
             | Self::Pruned { .. } => Vec::new(),
         }
     }

@@ -55,6 +55,11 @@ identity!(
     EventId
 );
 
+identity!(
+    /// A disk whose history is kept.
+    ImageId
+);
+
 /// Which of the N replicas of a run, counted from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -44,7 +44,7 @@ pub use explanation::{Explanation, MappingName, OwnerKind, ProcessName};
 pub use finding::{Engine, Finding, FindingKind};
 pub use fleet::{Level, NodeRef};
 pub use hint::{Hint, HintClass};
-pub use id::{ActionId, EventId, FindingId, ReplicaIndex, RunId};
+pub use id::{ActionId, EventId, FindingId, ImageId, ReplicaIndex, RunId};
 pub use run::{
     ContentProvenance, Coverage, Deviation, Fate, InjectionRecord, MetricSample, Outcome,
     Placement, ProgramProvenance, Provenance, ReplicaRecord, Run, Verdict,

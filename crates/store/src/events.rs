@@ -119,6 +119,10 @@ fn derive(
         Event::RunStarted { .. }
         | Event::StateCaptured { .. }
         | Event::ActionRecorded { .. }
+        | Event::ImageCaptured { .. }
+        | Event::ImageChecked { .. }
+        | Event::ImageForgotten { .. }
+        | Event::ImageRemoved { .. }
         | Event::Pruned { .. } => Ok(()),
     }
 }

@@ -242,3 +242,95 @@ fn upgrades_are_explained_and_nothing_else() {
     );
     world.assert_clean();
 }
+
+/// A package of rpm's, made by `rpmbuild` and put into the database of a root, with its one file.
+fn install_rpm(root: &Root, version: &str, content: &str) {
+    let top = root.directory.join("build");
+    write(&top.join("file"), content);
+    write(&root.at("usr/bin/tool"), content);
+    fs::set_permissions(root.at("usr/bin/tool"), fs::Permissions::from_mode(0o755)).unwrap();
+    let from = top.join("file").display().to_string();
+    let spec = format!(
+        "Name: tool\nVersion: {version}\nRelease: 1\nSummary: s\nLicense: MIT\nBuildArch: noarch\n\
+         %description\nd\n%install\ninstall -D -m 755 {from} %{{buildroot}}/usr/bin/tool\n\
+         %files\n%attr(755,root,root) /usr/bin/tool\n"
+    );
+    write(&top.join("tool.spec"), &spec);
+    let define = format!("_topdir {}", top.display());
+    let spec = top.join("tool.spec").display().to_string();
+    let defines = [
+        "--define",
+        &define,
+        "--define",
+        "_binary_filedigest_algorithm 8",
+    ];
+    run(
+        "rpmbuild",
+        &[&["-bb", "--quiet"], &defines[..], &[&spec]].concat(),
+    );
+    let made = top.join(format!("RPMS/noarch/tool-{version}-1.noarch.rpm"));
+    let database = root.at("var/lib/rpm").display().to_string();
+    let into = [
+        "--define",
+        "_db_backend sqlite",
+        "--dbpath",
+        &database,
+        "-U",
+        "--justdb",
+    ];
+    let how = ["--nodeps", "--noscripts", "--ignoreos", "--nosignature"];
+    run(
+        "rpm",
+        &[&into[..], &how, &[made.to_str().unwrap()]].concat(),
+    );
+}
+
+/// The database of rpm's that Fedora and RHEL have: an upgrade is explained, what somebody planted is
+/// not; and a database that is damaged is named, in place of explaining nothing in silence.
+#[test]
+fn an_upgrade_by_rpm_is_explained_and_a_damaged_database_is_named() {
+    let world = World::cold();
+    let root = Root::new(&world);
+    fs::remove_dir_all(root.at("var/lib/dpkg")).unwrap();
+    fs::create_dir_all(root.at("var/lib/rpm")).unwrap();
+    install_rpm(&root, "1.0", "first\n");
+    let image = root.image();
+    world.run(&format!("image add {image} --name r")).expect(0);
+    install_rpm(&root, "1.1", "second\n");
+    write(&root.at("usr/bin/planted"), "planted\n");
+    root.image();
+    world.run("image capture r").expect(0);
+    let standing = |data: &Value, path: &str| {
+        let events = data["events"].as_array().unwrap();
+        let event = events.iter().find(|event| event["path"] == path);
+        event.unwrap()["explanation"]["standing"]
+            .as_str()
+            .map(str::to_owned)
+    };
+    let data = world.data("image diff r");
+    assert_eq!(
+        standing(&data, "/usr/bin/tool").as_deref(),
+        Some("verified"),
+        "{data}"
+    );
+    assert_eq!(standing(&data, "/usr/bin/planted"), None, "{data}");
+    let shown = world
+        .run("image diff r --path /usr/bin/tool")
+        .expect(0)
+        .stdout;
+    assert!(shown.contains("tool 1.0-1 -> 1.1-1"), "{shown}");
+
+    // The header of the first page, and all pages behind it.
+    let database = root.at("var/lib/rpm/rpmdb.sqlite");
+    let mut bytes = fs::read(&database).unwrap();
+    bytes.iter_mut().skip(100).for_each(|byte| *byte = 0xee);
+    fs::write(&database, bytes).unwrap();
+    write(&root.at("usr/bin/tool"), "third\n");
+    root.image();
+    world.run("image capture r").expect(0);
+    let data = world.data("image diff r");
+    assert_eq!(standing(&data, "/usr/bin/tool"), None, "{data}");
+    let said = world.run("image diff r").expect(0).stderr;
+    assert!(said.contains("rpmdb.sqlite explains nothing"), "{said}");
+    world.assert_clean();
+}

@@ -9,6 +9,7 @@
 mod btrfs;
 #[path = "../../../crates/disk/tests/common/mod.rs"]
 mod common;
+mod fast;
 mod foreign;
 mod rpm;
 mod texts;

@@ -75,6 +75,7 @@ fn make_the_seeds_of_what_a_disk_tells() {
         keep("logs", name, text.as_bytes());
     }
     keep("audit", "events", AUDIT.as_bytes());
+    packed();
     let database = [STATUS, LIST, SUMS, DIVERSIONS].join("\0");
     keep("packages", "some", database.as_bytes());
     for (name, path) in [
@@ -88,6 +89,23 @@ fn make_the_seeds_of_what_a_disk_tells() {
     logins();
     journald();
     records();
+}
+
+/// Logs as the field's programs pack them.
+fn packed() {
+    let place = tempfile::tempdir().unwrap();
+    for program in ["gzip", "xz", "zstd"] {
+        let log = place.path().join(program);
+        std::fs::write(&log, SYSLOG.repeat(3)).unwrap();
+        run(program, &["-q", "-f", "-k", log.to_str().unwrap()]);
+    }
+    for name in ["gzip.gz", "xz.xz", "zstd.zst"] {
+        keep(
+            "packed",
+            name,
+            &std::fs::read(place.path().join(name)).unwrap(),
+        );
+    }
 }
 
 /// Written by util-linux, as it would restore a damaged file.
@@ -112,6 +130,10 @@ fn journald() {
         (
             "lz4",
             &include_bytes!("../../../crates/image/src/evidence/fixtures/lz4.journal.zst")[..],
+        ),
+        (
+            "xz",
+            &include_bytes!("../../../crates/image/src/evidence/fixtures/xz.journal.zst")[..],
         ),
     ];
     for (name, packed) in files {

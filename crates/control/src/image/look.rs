@@ -232,6 +232,11 @@ pub(super) fn evidence(
             let note = format!("{}: older entries of its logs are left out", volume.name);
             talk.item(&Told::Note(note))?;
         }
+        for log in &found.left_out {
+            let path = String::from_utf8_lossy(&log.path);
+            let note = format!("{}: {path}: {}", volume.name, log.why);
+            talk.item(&Told::Note(note))?;
+        }
         for entries in found.entries.chunks(BATCH) {
             let told = entries.iter().map(|one| entry(&volume.name, one));
             talk.item(&Told::Entries(told.collect()))?;

@@ -188,9 +188,12 @@ fn describe(format: Format, file: &Source) -> Result<Description, WorkError> {
             let descriptor = vmdk::describe(&**file)?;
             Ok(Description {
                 disk_bytes: descriptor.size_bytes(),
-                backing: None,
-                data_file: None,
                 parts: descriptor.files().map(str::to_owned).collect(),
+                backing: descriptor.parent.map(|parent| BackingName {
+                    name: parent.file,
+                    format: Some(Format::Vmdk.name().to_owned()),
+                }),
+                data_file: None,
             })
         }
         Format::Vhdx => Ok(Description {
@@ -216,12 +219,31 @@ fn describe(format: Format, file: &Source) -> Result<Description, WorkError> {
 
 /// The disk that image files on each other make.
 fn open(files: &[Source], disk: &Layers) -> Result<Source, WorkError> {
+    check_vmdk(files, disk)?;
     let mut below: Option<Source> = None;
     for (depth, layer) in disk.layers.iter().enumerate().rev() {
         let snapshot = disk.snapshot.as_deref().filter(|_| depth == 0);
         below = Some(open_layer(files, layer, below.take(), snapshot)?);
     }
     below.ok_or(WorkError::Order("a disk of no image"))
+}
+
+/// Holds VMDK images that stand on each other to what each says of the one below.
+fn check_vmdk(files: &[Source], disk: &Layers) -> Result<(), WorkError> {
+    let vmdk = |layer: &Layer| {
+        let file = files.get(layer.file);
+        let file = file.filter(|_| layer.format.format() == Some(Format::Vmdk));
+        file.map(|file| vmdk::describe(&**file)).transpose()
+    };
+    let below = disk.layers.iter().skip(1);
+    for (layer, below) in disk.layers.iter().zip(below) {
+        if let Some(parent) = vmdk(layer)?.and_then(|one| one.parent)
+            && let Some(below) = vmdk(below)?
+        {
+            vmdk::check_below(&parent, &below)?;
+        }
+    }
+    Ok(())
 }
 
 fn open_layer(
@@ -247,7 +269,7 @@ fn open_layer(
         (Format::Vmdk, None) => {
             let parts = layer.parts.iter().map(|place| find(*place));
             let parts = parts.collect::<Result<Vec<_>, _>>()?;
-            Ok(Arc::new(Vmdk::open(file, parts)?))
+            Ok(Arc::new(Vmdk::open(file, parts, backing)?))
         }
         (Format::Vhdx, None) => Ok(Arc::new(Vhdx::open(file)?)),
         (Format::Qcow2, _) => {

@@ -11,6 +11,7 @@ use crate::bytes::{Fields, Short, saturate};
 use crate::ext::Ext;
 use crate::ext::error::{ExtError, limited};
 use crate::ext::inode::Inode;
+use crate::ext::sums::note;
 
 const MAGIC: u32 = 0xea02_0000;
 const BLOCK_HEADER_BYTES: usize = 32;
@@ -115,6 +116,9 @@ fn in_block(ext: &Ext, inode: &Inode, take: &mut Take<'_>) -> Result<(), ExtErro
     if Fields(&bytes).le32(0) != Ok(MAGIC) {
         let rule = "it does not start with ea020000";
         return Err(ExtError::Block { what, block, rule });
+    }
+    if !ext.sums.attributes_hold(block, &bytes) {
+        note(&mut ext.wrong().attributes, block);
     }
     entries_in(&bytes, BLOCK_HEADER_BYTES, take)
 }

@@ -85,16 +85,17 @@ pub struct Inode {
     pub(super) rest: Vec<u8>,
 }
 
-/// How long the map, or what stands in its place, is.
+/// Where the map, or what stands in its place, lies, and how long it is.
+pub(super) const MAP_AT: usize = 40;
 pub(super) const MAP_BYTES: usize = 60;
 
 /// The length of the first part, which all inodes have.
 const FIRST_BYTES: usize = 128;
 
 const FLAG_HUGE_FILE: u32 = 0x4_0000;
-const FLAG_EXTENTS: u32 = 0x8_0000;
+pub(super) const FLAG_EXTENTS: u32 = 0x8_0000;
 const FLAG_ATTRIBUTE_VALUE: u32 = 0x20_0000;
-const FLAG_INLINE: u32 = 0x1000_0000;
+pub(super) const FLAG_INLINE: u32 = 0x1000_0000;
 const FLAG_ENCRYPTED: u32 = 0x800;
 
 impl Inode {
@@ -138,7 +139,7 @@ impl Inode {
             deleted: fields.le32(20)?,
             attributes_block: u64::from(fields.le32(104)?) | high(118)?,
             has_wrong_sum: !sums.inode_holds(number, bytes),
-            map: fields.array(40)?,
+            map: fields.array(MAP_AT)?,
             rest: bytes.get(extra..).unwrap_or_default().to_vec(),
         })
     }

@@ -25,6 +25,7 @@ use crate::bytes::{Fields, Short, saturate};
 use crate::ext::Ext;
 use crate::ext::device::{JOURNAL_MAGIC, Replayed};
 use crate::ext::error::{ExtError, limited};
+use crate::ext::fast::{Commits, Reader};
 use crate::ext::map::FileMap;
 use crate::ext::sums::sum;
 
@@ -72,8 +73,18 @@ pub struct Replay {
     pub damaged_blocks: u64,
     /// Whether the log ends with a transaction whose sum does not hold.
     pub ends_damaged: bool,
-    /// Whether there may be fast commits after the last transaction; they are not replayed.
-    pub fast_commits: bool,
+    /// Fast commits after the last transaction.
+    pub fast_commits: u64,
+    /// What of them could not be done again.
+    pub fast_left_out: u64,
+}
+
+/// What is to be read and done in place of what the disk has.
+#[derive(Default)]
+pub(super) struct Recovered {
+    pub(super) replayed: BTreeMap<u64, Replayed>,
+    pub(super) fast: Commits,
+    pub(super) replay: Replay,
 }
 
 /// The log of a journal.
@@ -81,8 +92,10 @@ struct Log<'a> {
     ext: &'a Ext,
     map: FileMap,
     first: u64,
-    /// After the last block.
+    /// After the last block of it.
     end: u64,
+    /// How many blocks the journal has: what is behind the log is for fast commits.
+    blocks: u64,
     start: u64,
     sequence: u32,
     features: u32,
@@ -107,16 +120,27 @@ struct Transaction {
 }
 
 /// Reads the journal of a file system that needs it.
-pub(super) fn read(ext: &Ext) -> Result<(BTreeMap<u64, Replayed>, Replay), ExtError> {
+pub(super) fn read(ext: &Ext) -> Result<Recovered, ExtError> {
     let Some(log) = Log::open(ext)? else {
-        return Ok((BTreeMap::new(), Replay::default()));
+        return Ok(Recovered::default());
     };
     let mut replay = Replay::default();
-    let transactions = log.transactions(&mut replay)?;
+    let (transactions, next) = log.transactions(&mut replay)?;
     let replayed = log.replayed(&transactions, &mut replay)?;
+    // They build on the last transaction.
+    let fast = match log.has(FEATURE_FAST) && !replay.ends_damaged {
+        true => log.fast_commits(next)?,
+        false => Commits::default(),
+    };
     replay.transactions = transactions.len() as u64;
     replay.blocks = replayed.len() as u64;
-    Ok((replayed, replay))
+    replay.fast_commits = fast.count;
+    replay.ends_damaged |= fast.ends_damaged;
+    Ok(Recovered {
+        replayed,
+        fast,
+        replay,
+    })
 }
 
 impl<'a> Log<'a> {
@@ -132,6 +156,7 @@ impl<'a> Log<'a> {
             map: ext.map(&inode)?,
             first: 0,
             end: 0,
+            blocks: 0,
             start: 0,
             sequence: 0,
             features: 0,
@@ -171,6 +196,7 @@ impl<'a> Log<'a> {
         let (first, start, sequence) = (word(20)?, word(28)?, word(24)?);
         self.first = first.into();
         self.end = blocks.saturating_sub(fast.into());
+        self.blocks = blocks;
         self.start = start.into();
         self.sequence = sequence;
         self.features = features;
@@ -216,8 +242,8 @@ impl<'a> Log<'a> {
         }
     }
 
-    /// All transactions that were committed, in order.
-    fn transactions(&self, replay: &mut Replay) -> Result<Vec<Transaction>, ExtError> {
+    /// All transactions that were committed, in order, and the number of the next one.
+    fn transactions(&self, replay: &mut Replay) -> Result<(Vec<Transaction>, u32), ExtError> {
         let mut committed = Vec::new();
         let mut current = Transaction {
             sequence: self.sequence,
@@ -257,17 +283,19 @@ impl<'a> Log<'a> {
             }
             left = left.saturating_sub(passed.saturating_add(1));
         }
-        replay.fast_commits = self.has(FEATURE_FAST) && self.starts_fast(current.sequence)?;
-        Ok(committed)
+        Ok((committed, current.sequence))
     }
 
-    /// Whether the area for fast commits starts with one of this sequence. One block between it and
-    /// the log is not used.
-    fn starts_fast(&self, sequence: u32) -> Result<bool, ExtError> {
-        const TAG_HEAD: u16 = 9;
-        let bytes = self.block(self.end.saturating_add(1))?;
-        let fields = Fields(&bytes);
-        Ok(fields.le16(0) == Ok(TAG_HEAD) && fields.le32(8) == Ok(sequence))
+    /// What was committed fast before transaction `sequence`. One block between the log and the area
+    /// for it is not used.
+    fn fast_commits(&self, sequence: u32) -> Result<Commits, ExtError> {
+        let mut reader = Reader::new(sequence, self.ext.superblock().inode_bytes);
+        for block in self.end.saturating_add(1)..self.blocks {
+            if !reader.take(&self.block(block)?)? {
+                break;
+            }
+        }
+        Ok(reader.end())
     }
 
     /// Whether the sum of a block of the log itself holds.

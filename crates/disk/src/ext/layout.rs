@@ -4,11 +4,10 @@
 //! descriptors, bitmaps, tables of inodes, then what the inodes in use point to. A block in no
 //! range is free or not by its group's bitmap.
 
-use crate::bytes::saturate;
+use crate::ext::Ext;
 use crate::ext::error::{ExtError, limited};
 use crate::ext::inode::{FileKind, Inode};
 use crate::ext::scan::is_set;
-use crate::ext::{BLOCKS_UNUSED, Ext};
 use crate::read_at::ReadAt;
 
 /// How many ranges are gathered: they take 128 MiB. A file system of 36,000 files has some 40,000.
@@ -16,6 +15,9 @@ pub const MAX_RANGES: u64 = 4 << 20;
 
 /// The inode that keeps blocks for the descriptors of groups to come.
 const RESIZE_INODE: u32 = 7;
+
+/// How many ranges before a block are looked at for one that covers it.
+const STEPS_BACK: usize = 8;
 
 /// What a block is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -79,6 +81,9 @@ pub struct Layout<'a> {
     ext: &'a Ext,
     /// In ascending order of their start.
     ranges: Vec<Range>,
+    /// Blocks that files had before fast commits, by their starts and ends, ascending: those that no
+    /// file has now are free.
+    left: Vec<(u64, u64)>,
     /// How many ranges there can be at most.
     limit: u64,
     damaged: Vec<ExtError>,
@@ -104,6 +109,7 @@ impl<'a> Layout<'a> {
         let mut layout = Self {
             ext,
             ranges: Vec::new(),
+            left: Vec::new(),
             limit: limit.min(MAX_RANGES),
             damaged: Vec::new(),
         };
@@ -112,6 +118,7 @@ impl<'a> Layout<'a> {
             layout.take_group(ext, group)?;
         }
         layout.take_inodes(ext)?;
+        layout.take_left(ext)?;
         // Where two claim a block, the one that starts first is told, and of those the one that is
         // more certain.
         layout
@@ -134,17 +141,23 @@ impl<'a> Layout<'a> {
         // Ranges do not overlap in a sound file system; a few steps back find those that do.
         let after = self.ranges.partition_point(|range| range.start <= block);
         let before = self.ranges.get(..after).unwrap_or_default().iter().rev();
-        let found = before.take(8).find(|range| range.end() > block);
+        let found = before.take(STEPS_BACK).find(|range| range.end() > block);
         if let Some(range) = found {
             return range.owner(block);
         }
         if block < self.ext.superblock().first_block {
             return bare(Class::Boot);
         }
-        match self.is_used(block) {
+        match self.is_used(block) && !self.is_left(block) {
             true => bare(Class::Unowned),
             false => bare(Class::Free),
         }
+    }
+
+    fn is_left(&self, block: u64) -> bool {
+        let after = self.left.partition_point(|(start, _)| *start <= block);
+        let before = self.left.get(..after).unwrap_or_default().iter().rev();
+        before.take(STEPS_BACK).any(|(_, end)| *end > block)
     }
 
     /// What could not be read: files whose blocks are told as unowned. The first thousand.
@@ -159,15 +172,15 @@ impl<'a> Layout<'a> {
         let in_groups = block.saturating_sub(superblock.first_block);
         let group = in_groups.checked_div(superblock.group_blocks).unwrap_or(0);
         let within = in_groups.checked_rem(superblock.group_blocks).unwrap_or(0);
-        let Some(group) = self.ext.groups.get(saturate(group)) else {
-            return true;
-        };
-        if superblock.features.group_flags() && group.flags & BLOCKS_UNUSED != 0 {
-            return false;
-        }
         let bit = within.wrapping_shr(superblock.cluster_bits);
-        let bitmap = self.ext.block(group.block_bitmap, "a bitmap of blocks");
-        bitmap.map_or(true, |bitmap| is_set(&bitmap, bit))
+        match self
+            .ext
+            .block_bitmap(u32::try_from(group).unwrap_or(u32::MAX))
+        {
+            Ok(Some(bitmap)) => is_set(&bitmap, bit),
+            Ok(None) => group >= superblock.groups(),
+            Err(_) => true,
+        }
     }
 
     fn push(&mut self, range: Range) -> Result<(), ExtError> {
@@ -256,6 +269,29 @@ impl<'a> Layout<'a> {
                 Err(error) => self.damage(error),
             }
         }
+        Ok(())
+    }
+
+    /// Takes what files had on the disk before fast commits changed their maps.
+    fn take_left(&mut self, ext: &Ext) -> Result<(), ExtError> {
+        for number in ext.fast.remapped() {
+            let map = ext.inode_on_disk(number);
+            let Ok(map) = map.and_then(|inode| super::map::on_disk(ext, &inode)) else {
+                continue;
+            };
+            let nodes = map.nodes.into_iter().map(|node| (node, 1));
+            let data = map.extents.into_iter();
+            let data = data.map(|extent| (extent.physical, extent.blocks));
+            let ranges = nodes.chain(data);
+            self.left
+                .extend(ranges.map(|(start, blocks)| (start, start.saturating_add(blocks.into()))));
+            limited(
+                "places before fast commits",
+                self.left.len() as u64,
+                self.limit,
+            )?;
+        }
+        self.left.sort_unstable();
         Ok(())
     }
 

@@ -10,16 +10,20 @@
 //! A tree is walked in the order of the file's blocks, and every node must go on after what came
 //! before it. So no node is met twice, whatever a hostile tree points to; and there are limits.
 
-use crate::bytes::{Fields, saturate};
+use crate::bytes::{Fields, Short, saturate};
 use crate::ext::Ext;
 use crate::ext::error::{ExtError, limited};
 use crate::ext::inode::{Inode, MAP_BYTES};
+use crate::ext::sums::note;
 
 const EXTENT_MAGIC: u16 = 0xf30a;
 const ENTRY_BYTES: usize = 12;
 
 /// The kernel's limit for the depth of a tree.
 const MAX_DEPTH: u16 = 5;
+
+/// A root of extents that has none, without the room for its entries.
+pub(super) const EMPTY_ROOT: [u8; ENTRY_BYTES] = [0x0a, 0xf3, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0];
 
 /// A longer extent is one that was never written.
 const MAX_WRITTEN: u16 = 32_768;
@@ -64,11 +68,16 @@ pub struct FileMap {
     pub nodes: Vec<u64>,
 }
 
-/// Reads the map of a file that has one.
+/// Reads the map of a file that has one, with what fast commits have changed of it.
 pub(super) fn read(ext: &Ext, inode: &Inode) -> Result<FileMap, ExtError> {
+    ext.fast.map(inode.number, on_disk(ext, inode)?)
+}
+
+/// Reads the map that the disk has.
+pub(super) fn on_disk(ext: &Ext, inode: &Inode) -> Result<FileMap, ExtError> {
     let mut walk = Walk {
         ext,
-        inode: inode.number,
+        inode,
         map: FileMap::default(),
         list_bytes: 0,
     };
@@ -112,9 +121,37 @@ pub(super) fn first_nodes(inode: &Inode, mut take: impl FnMut(u64)) {
     }
 }
 
+/// An extent as a leaf has it.
+pub(super) fn leaf(entry: Fields<'_>) -> Result<Extent, Short> {
+    let length = entry.le16(4)?;
+    let unwritten = length > MAX_WRITTEN;
+    let blocks = if unwritten { length & 0x7fff } else { length };
+    let high = u64::from(entry.le16(6)?) << 32;
+    Ok(Extent {
+        logical: entry.le32(0)?.into(),
+        physical: high | u64::from(entry.le32(8)?),
+        blocks: blocks.into(),
+        unwritten,
+    })
+}
+
+/// Adds an extent that comes after the others, to the last one if it goes on there.
+pub(super) fn append(extents: &mut Vec<Extent>, extent: Extent) {
+    if let Some(last) = extents.last_mut()
+        && last.end() == extent.logical
+        && last.physical.checked_add(last.blocks.into()) == Some(extent.physical)
+        && last.unwritten == extent.unwritten
+        && let Some(blocks) = last.blocks.checked_add(extent.blocks)
+    {
+        last.blocks = blocks;
+        return;
+    }
+    extents.push(extent);
+}
+
 struct Walk<'a> {
     ext: &'a Ext,
-    inode: u32,
+    inode: &'a Inode,
     map: FileMap,
     list_bytes: u64,
 }
@@ -122,7 +159,7 @@ struct Walk<'a> {
 impl Walk<'_> {
     fn wrong(&self, rule: &'static str) -> ExtError {
         ExtError::Inode {
-            inode: self.inode,
+            inode: self.inode.number,
             rule,
         }
     }
@@ -155,25 +192,11 @@ impl Walk<'_> {
             let at = index.saturating_mul(ENTRY_BYTES);
             let entry = fields.part(at, ENTRY_BYTES).map_err(cut())?;
             match depth.checked_sub(1) {
-                None => self.leaf(Fields(entry)).map_err(cut())??,
+                None => self.push(leaf(Fields(entry)).map_err(cut())?)?,
                 Some(below) => self.index(Fields(entry), below)?,
             }
         }
         Ok(())
-    }
-
-    fn leaf(&mut self, entry: Fields<'_>) -> Result<Result<(), ExtError>, crate::bytes::Short> {
-        let length = entry.le16(4)?;
-        let unwritten = length > MAX_WRITTEN;
-        let blocks = if unwritten { length & 0x7fff } else { length };
-        let high = u64::from(entry.le16(6)?) << 32;
-        let extent = Extent {
-            logical: entry.le32(0)?.into(),
-            physical: high | u64::from(entry.le32(8)?),
-            blocks: blocks.into(),
-            unwritten,
-        };
-        Ok(self.push(extent))
     }
 
     fn index(&mut self, entry: Fields<'_>, depth: u16) -> Result<(), ExtError> {
@@ -186,6 +209,9 @@ impl Walk<'_> {
             return Err(self.wrong("the nodes of its extents are not in order"));
         }
         let bytes = self.ext.block(block, "a node of extents")?;
+        if !self.ext.sums.extents_hold(self.inode, &bytes) {
+            note(&mut self.ext.wrong().maps, self.inode.number);
+        }
         self.map.nodes.push(block);
         self.node(&bytes, depth)?;
         // A node that tells of nothing could be met again and again.
@@ -202,18 +228,9 @@ impl Walk<'_> {
             return Err(self.wrong("its extents are empty or not in order"));
         }
         self.check_place(extent.physical, extent.blocks)?;
-        if let Some(last) = self.map.extents.last_mut()
-            && last.end() == extent.logical
-            && last.physical.checked_add(last.blocks.into()) == Some(extent.physical)
-            && last.unwritten == extent.unwritten
-            && let Some(blocks) = last.blocks.checked_add(extent.blocks)
-        {
-            last.blocks = blocks;
-            return Ok(());
-        }
+        append(&mut self.map.extents, extent);
         let count = self.map.extents.len() as u64;
-        limited("extents of a file", count.saturating_add(1), MAX_EXTENTS)?;
-        self.map.extents.push(extent);
+        limited("extents of a file", count, MAX_EXTENTS)?;
         Ok(())
     }
 

@@ -11,9 +11,11 @@
 //! |---|---|
 //! | `superblock` | [`Superblock`]: sizes and features |
 //! | `journal`, `device` | what was committed but not written to its place is read from the journal |
+//! | `fast` | what was committed fast lies over what the disk has |
 //! | `inode` | [`Inode`]: owner, mode, times, size |
 //! | `map` | [`FileMap`]: a file's blocks |
 //! | `file` | [`File`]: its data |
+//! | `lookup` | inodes by their numbers, names of directories, paths |
 //! | `directory`, `tree` | names, and [`Walk`]: all of them with their paths |
 //! | `scan` | [`Inodes`]: all inodes in use |
 //! | `attributes` | [`Attribute`]: extended attributes, access lists among them |
@@ -28,10 +30,12 @@ mod attributes;
 mod device;
 mod directory;
 mod error;
+mod fast;
 mod file;
 mod inode;
 mod journal;
 mod layout;
+mod lookup;
 mod map;
 mod scan;
 mod sums;
@@ -40,13 +44,15 @@ mod tree;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::bytes::{Fields, saturate};
 use crate::cache::Cache;
 use crate::read_at::{ReadAt, ReadError, Source};
 use device::Device;
-use sums::Sums;
+use fast::Overlay;
+use journal::Recovered;
+use sums::{BitmapSum, Sums, note};
 use superblock::{SUPERBLOCK_AT, SUPERBLOCK_BYTES};
 
 pub use attributes::Attribute;
@@ -81,6 +87,8 @@ struct Group {
     inode_bitmap: u64,
     inode_table: u64,
     flags: u16,
+    block_bitmap_sum: Option<BitmapSum>,
+    inode_bitmap_sum: Option<BitmapSum>,
 }
 
 /// In a group's flags: its bitmap of inodes, or of blocks, was never written.
@@ -93,9 +101,11 @@ pub struct Ext {
     device: Device,
     superblock: Superblock,
     sums: Sums,
-    wrong_sums: WrongSums,
+    /// What was met so far.
+    wrong_sums: Mutex<WrongSums>,
     groups: Vec<Group>,
     blocks: Cache<Arc<[u8]>>,
+    fast: Overlay,
     replay: Option<Replay>,
 }
 
@@ -118,11 +128,16 @@ impl Ext {
         if !features.needs_recovery() || !features.has_journal() {
             return Ok(ext);
         }
-        let (replayed, replay) = journal::read(&ext)?;
+        let Recovered {
+            replayed,
+            fast,
+            mut replay,
+        } = journal::read(&ext)?;
         let mut replaced = Self::load(Device {
             replayed,
             ..ext.device
         })?;
+        replay.fast_left_out = fast::apply(&mut replaced, fast)?;
         replaced.replay = Some(replay);
         Ok(replaced)
     }
@@ -145,18 +160,19 @@ impl Ext {
         let mut ext = Self {
             device,
             sums,
-            wrong_sums: WrongSums {
-                superblock: !sums.superblock_holds(&bytes),
-                groups: Vec::new(),
-            },
+            wrong_sums: Mutex::default(),
             superblock,
             groups: Vec::new(),
             blocks: Cache::new(BLOCKS_KEPT),
+            fast: Overlay::default(),
             replay: None,
         };
-        let mut wrong = std::mem::take(&mut ext.wrong_sums);
+        let mut wrong = WrongSums {
+            superblock: !sums.superblock_holds(&bytes),
+            ..WrongSums::default()
+        };
         ext.groups = ext.read_groups(&mut wrong)?;
-        ext.wrong_sums = wrong;
+        ext.wrong_sums = Mutex::new(wrong);
         Ok(ext)
     }
 
@@ -172,7 +188,8 @@ impl Ext {
             for chunk in chunks.take(wanted) {
                 let number = u32::try_from(found.len()).unwrap_or(u32::MAX);
                 self.sums.check_group(number, chunk, wrong);
-                found.push(group(Fields(chunk)).map_err(ExtError::short("a group's descriptor"))?);
+                let group = group(Fields(chunk), self.sums);
+                found.push(group.map_err(ExtError::short("a group's descriptor"))?);
             }
         }
         Ok(found)
@@ -184,48 +201,53 @@ impl Ext {
         &self.superblock
     }
 
-    /// The superblock and the descriptors of groups that have other sums than they say. Inodes tell it
-    /// themselves.
+    /// What was read so far and has another sum than it says. Inodes tell it themselves.
     #[must_use]
-    pub fn wrong_sums(&self) -> &WrongSums {
-        &self.wrong_sums
+    pub fn wrong_sums(&self) -> WrongSums {
+        self.wrong().clone()
+    }
+
+    fn wrong(&self) -> MutexGuard<'_, WrongSums> {
+        self.wrong_sums
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads all bitmaps of blocks, which reading files does not, so that
+    /// [`wrong_sums`](Self::wrong_sums) tells of them too. What cannot be read is left out.
+    pub fn check_bitmaps(&self) {
+        for number in 0..self.groups.len() {
+            let number = u32::try_from(number).unwrap_or(u32::MAX);
+            let _bitmap_or_none = self.block_bitmap(number);
+        }
+    }
+
+    /// The bitmap of a group's blocks; none if it was never written.
+    fn block_bitmap(&self, number: u32) -> Result<Option<Arc<[u8]>>, ExtError> {
+        let superblock = &self.superblock;
+        let Some(group) = self.groups.get(saturate(number.into())) else {
+            return Ok(None);
+        };
+        if superblock.features.group_flags() && group.flags & BLOCKS_UNUSED != 0 {
+            return Ok(None);
+        }
+        let bitmap = self.block(group.block_bitmap, "a bitmap of blocks")?;
+        let bits = superblock
+            .group_blocks
+            .wrapping_shr(superblock.cluster_bits);
+        if !self
+            .sums
+            .bitmap_holds(group.block_bitmap_sum, &bitmap, bits)
+        {
+            note(&mut self.wrong().block_bitmaps, number);
+        }
+        Ok(Some(bitmap))
     }
 
     /// What was replayed; none if the file system did not need it.
     #[must_use]
     pub fn replay(&self) -> Option<Replay> {
         self.replay
-    }
-
-    /// Reads an inode.
-    ///
-    /// # Errors
-    ///
-    /// When there is none of this number, or its table cannot be read.
-    pub fn inode(&self, number: u32) -> Result<Inode, ExtError> {
-        let superblock = &self.superblock;
-        let none = || ExtError::Inode {
-            inode: number,
-            rule: "the file system has none of this number",
-        };
-        let index = number
-            .checked_sub(1)
-            .filter(|_| number <= superblock.inodes);
-        let index = index.ok_or_else(none)?;
-        let per_group = superblock.group_inodes;
-        let group = index.checked_div(per_group).unwrap_or(0);
-        let within = u64::from(index.checked_rem(per_group).unwrap_or(0));
-        let group = self.groups.get(saturate(group.into())).ok_or_else(none)?;
-        let per_block = superblock.block_bytes.checked_div(superblock.inode_bytes);
-        let per_block = per_block.unwrap_or(1).max(1);
-        let block = within.checked_div(per_block).unwrap_or(0);
-        let block = group.inode_table.saturating_add(block);
-        let bytes = self.block(block, "a table of inodes")?;
-        let at = within.checked_rem(per_block).unwrap_or(0);
-        let at = at.saturating_mul(superblock.inode_bytes);
-        let part = Fields(&bytes).part(saturate(at), saturate(superblock.inode_bytes));
-        part.and_then(|part| Inode::parse(number, part, superblock.features, self.sums))
-            .map_err(ExtError::short("an inode"))
     }
 
     /// A file's blocks; none for what has no data, or has them in its inode.
@@ -268,78 +290,6 @@ impl Ext {
             });
         }
         self.open_file(inode)?.read_all(MAX_LINK_BYTES)
-    }
-
-    /// A directory's names, `.` and `..` among them unless it lies in its inode.
-    ///
-    /// # Errors
-    ///
-    /// When it is no directory, or is damaged.
-    pub fn names(&self, directory: &Inode) -> Result<Vec<Name>, ExtError> {
-        self.names_within(directory, &mut MAX_DIRECTORY_BYTES.clone())
-    }
-
-    /// Likewise, but takes what is read of blocks from a budget: no block belongs to two
-    /// directories, so that all together are not larger than what the file system lies on.
-    ///
-    /// # Errors
-    ///
-    /// When it is no directory, is damaged, or has more blocks than the budget.
-    pub fn names_within(&self, directory: &Inode, budget: &mut u64) -> Result<Vec<Name>, ExtError> {
-        if directory.kind() != FileKind::Directory {
-            return Err(ExtError::Inode {
-                inode: directory.number,
-                rule: "it is no directory",
-            });
-        }
-        let have_types = self.superblock.features.entries_have_types();
-        let number = directory.number;
-        let mut names = Vec::new();
-        if directory.is_inline() {
-            // The first four bytes are the parent's number.
-            let entries = directory.map.get(4..).unwrap_or_default();
-            directory::names(entries, have_types, number, &mut names)?;
-            let rest = attributes::inline_rest(directory)?;
-            directory::names(&rest, have_types, number, &mut names)?;
-            return Ok(names);
-        }
-        let block_bytes = self.superblock.block_bytes;
-        for extent in self.map(directory)?.extents {
-            // Blocks past the end of a directory belong to nobody.
-            let end = extent
-                .end()
-                .min(directory.size_bytes.div_ceil(block_bytes.max(1)));
-            for logical in extent.logical..end {
-                *budget = budget.checked_sub(block_bytes).ok_or(ExtError::Inode {
-                    inode: number,
-                    rule: "directories have more blocks than there can be",
-                })?;
-                let skipped = logical.saturating_sub(extent.logical);
-                let block = extent.physical.saturating_add(skipped);
-                let bytes = self.block(block, "a directory")?;
-                directory::names(&bytes, have_types, number, &mut names)?;
-            }
-        }
-        Ok(names)
-    }
-
-    /// The inode of a path from the root, without following links.
-    ///
-    /// # Errors
-    ///
-    /// When there is none, or a directory on the way cannot be read.
-    pub fn find(&self, path: &[u8]) -> Result<Inode, ExtError> {
-        let mut inode = self.inode(ROOT_INODE)?;
-        for part in path
-            .split(|byte| *byte == b'/')
-            .filter(|part| !part.is_empty())
-        {
-            let names = self.names(&inode)?;
-            let name = names.into_iter().find(|name| name.bytes == part);
-            let name = name.ok_or_else(|| ExtError::NotFound(crate::bytes::text(path)))?;
-            inode = self.inode(name.inode)?;
-        }
-        Ok(inode)
     }
 
     /// All paths, the root's first. A directory that is damaged is an item, and does not end the
@@ -421,7 +371,8 @@ impl Ext {
     }
 }
 
-fn group(fields: Fields<'_>) -> Result<Group, crate::bytes::Short> {
+fn group(fields: Fields<'_>, sums: Sums) -> Result<Group, crate::bytes::Short> {
+    let [block_bitmap_sum, inode_bitmap_sum] = sums.of_bitmaps(fields);
     let wide = |low, high: usize| -> Result<u64, crate::bytes::Short> {
         // The high halves are there where descriptors are longer.
         let high = fields.le32(high).unwrap_or(0);
@@ -432,5 +383,7 @@ fn group(fields: Fields<'_>) -> Result<Group, crate::bytes::Short> {
         inode_bitmap: wide(4, 36)?,
         inode_table: wide(8, 40)?,
         flags: fields.le16(18)?,
+        block_bitmap_sum,
+        inode_bitmap_sum,
     })
 }

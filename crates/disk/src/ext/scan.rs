@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::bytes::{Fields, power_of_two, saturate};
 use crate::ext::error::ExtError;
 use crate::ext::inode::Inode;
+use crate::ext::sums::note;
 use crate::ext::{Ext, Group, INODES_UNUSED};
 use crate::read_at::{ReadAt, check_range};
 
@@ -57,18 +58,25 @@ impl<'a> Inodes<'a> {
             let index = self.next_group;
             let group = self.ext.groups.get(saturate(index.into()))?;
             self.next_group = index.saturating_add(1);
-            if superblock.features.group_flags() && group.flags & INODES_UNUSED != 0 {
-                continue;
-            }
-            let bitmap = match self.bitmap(group) {
-                Ok(bitmap) => bitmap,
-                Err(error) => return Some(Err(error)),
-            };
             let first = index
                 .saturating_mul(superblock.group_inodes)
                 .saturating_add(1);
             let most = superblock.inodes.saturating_sub(first.saturating_sub(1));
             let most = most.min(superblock.group_inodes);
+            let numbers = first..first.saturating_add(most);
+            let fast = &self.ext.fast;
+            let is_unused = superblock.features.group_flags() && group.flags & INODES_UNUSED != 0;
+            if is_unused && !fast.uses_any(numbers.clone()) {
+                continue;
+            }
+            let bitmap = match is_unused {
+                true => Ok(Arc::from(vec![0; saturate(superblock.block_bytes)])),
+                false => self.bitmap(index, group),
+            };
+            let bitmap = match bitmap {
+                Ok(bitmap) => fast.bitmap(numbers, bitmap),
+                Err(error) => return Some(Err(error)),
+            };
             let Some(last) = last_set(&bitmap, most) else {
                 continue;
             };
@@ -85,14 +93,19 @@ impl<'a> Inodes<'a> {
     }
 
     /// The bitmap of a group's inodes, if it and the table are there.
-    fn bitmap(&self, group: &Group) -> Result<Arc<[u8]>, ExtError> {
+    fn bitmap(&self, number: u32, group: &Group) -> Result<Arc<[u8]>, ExtError> {
         let superblock = self.ext.superblock();
         let blocks = superblock.inode_table_blocks();
         let end = group.inode_table.saturating_add(blocks);
         let end = end.saturating_mul(superblock.block_bytes);
         check_range(self.ext.device.source.size_bytes(), 0, end)
             .map_err(ExtError::read("a table of inodes"))?;
-        self.ext.block(group.inode_bitmap, "a bitmap of inodes")
+        let bitmap = self.ext.block(group.inode_bitmap, "a bitmap of inodes")?;
+        let (sums, bits) = (self.ext.sums, superblock.group_inodes.into());
+        if !sums.bitmap_holds(group.inode_bitmap_sum, &bitmap, bits) {
+            note(&mut self.ext.wrong().inode_bitmaps, number);
+        }
+        Ok(bitmap)
     }
 
     /// The next inode of the group, or none at its end.
@@ -138,8 +151,8 @@ impl<'a> Inodes<'a> {
         }
         let at = saturate(at.saturating_sub(self.piece_at));
         let part = Fields(&self.piece).part(at, saturate(inode_bytes));
-        part.and_then(|part| Inode::parse(number, part, superblock.features, self.ext.sums))
-            .map_err(ExtError::short("an inode"))
+        let part = part.map_err(ExtError::short("an inode"))?;
+        self.ext.parse_inode(number, part)
     }
 }
 

@@ -27,6 +27,9 @@ const MAX_LOG_BLOCK: u32 = 6;
 /// How many groups are read: 128 TiB with blocks of 4 KiB; their places take 40 MiB.
 const MAX_GROUPS: u64 = 1 << 20;
 
+/// The first inode for files of revision 0.
+const FIRST_INODE: u32 = 11;
+
 /// The smallest inode, and that of revision 0.
 const MIN_INODE_BYTES: u64 = 128;
 
@@ -142,6 +145,7 @@ pub struct Superblock {
     /// Its features.
     pub features: Features,
     pub(super) first_block: u64,
+    pub(super) first_inode: u32,
     pub(super) group_blocks: u64,
     pub(super) group_inodes: u32,
     pub(super) inode_bytes: u64,
@@ -187,6 +191,7 @@ impl Superblock {
             inodes: word(0)?,
             features,
             first_block: word(20)?.into(),
+            first_inode: if dynamic { word(84)? } else { FIRST_INODE },
             group_blocks: word(32)?.into(),
             group_inodes: word(40)?,
             inode_bytes: match dynamic {

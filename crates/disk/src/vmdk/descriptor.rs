@@ -1,6 +1,8 @@
 //! The descriptor: lines of `key=value`, and one line for each extent.
 //!
 //! ```text
+//!  CID=fffffffe  parentCID=ffffffff         what it holds, what the one below held; none
+//!  parentFileNameHint="base.vmdk"           the one below
 //!  RW 131072 SPARSE "disk-s001.vmdk"        access, sectors, kind, file, for FLAT where in it
 //! ```
 
@@ -9,6 +11,9 @@ use crate::vmdk::{SECTOR_BYTES, VmdkError};
 
 /// How many extents a disk may have: of 8 TiB in files of 2 GiB.
 const MAX_EXTENTS: usize = 4096;
+
+/// The number of an image that there is none of.
+const NONE: u32 = u32::MAX;
 
 /// What an extent is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +44,19 @@ pub struct Extent {
 pub struct Descriptor {
     /// Its parts, in their order.
     pub extents: Vec<Extent>,
+    /// A number that changes with what the disk holds, unless it says none.
+    pub content_id: Option<u32>,
+    /// The image that it stands on.
+    pub parent: Option<Parent>,
+}
+
+/// The image that another one stands on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parent {
+    /// Its file, as the image names it.
+    pub file: String,
+    /// The number that it had when the image was put onto it.
+    pub content_id: u32,
 }
 
 impl Descriptor {
@@ -59,27 +77,47 @@ impl Descriptor {
         if !text.trim_start().starts_with("# Disk DescriptorFile") {
             return Err(VmdkError::Not("it has neither tables nor a descriptor"));
         }
-        let mut extents = Vec::new();
+        let mut found = Self {
+            extents: Vec::new(),
+            content_id: None,
+            parent: None,
+        };
+        let (mut below, mut hint) = (NONE, None);
         for line in text.split('\0').next().unwrap_or_default().lines() {
             let line = line.trim();
-            let key = line
-                .split_once('=')
-                .map(|(key, value)| (key.trim(), value.trim()));
-            match key {
-                Some(("parentCID", parent)) if !parent.eq_ignore_ascii_case("ffffffff") => {
-                    return Err(VmdkError::Not("it stands on another image"));
+            // A file's name can have any mark in it.
+            let key = match line.starts_with("RW ") || line.starts_with("RDONLY ") {
+                true => None,
+                false => line.split_once('='),
+            };
+            match key.map(|(key, value)| (key.trim(), value.trim())) {
+                Some(("CID", value)) => found.content_id = u32::from_str_radix(value, 16).ok(),
+                Some(("parentCID", value)) => {
+                    let wrong = |_| VmdkError::Not("what it stands on has no number that can be");
+                    below = u32::from_str_radix(value, 16).map_err(wrong)?;
                 }
+                Some(("parentFileNameHint", value)) => hint = Some(value.trim_matches('"')),
                 Some(_) => {}
-                None => extents.extend(extent(line)?),
+                None => found.extents.extend(extent(line)?),
             }
-            if extents.len() > MAX_EXTENTS {
+            if found.extents.len() > MAX_EXTENTS {
                 return Err(VmdkError::Not("it has more than 4096 extents"));
             }
         }
-        match extents.is_empty() {
-            true => Err(VmdkError::Not("its descriptor has no extents")),
-            false => Ok(Self { extents }),
+        if found.extents.is_empty() {
+            return Err(VmdkError::Not("its descriptor has no extents"));
         }
+        if below != NONE {
+            let named = hint.filter(|name| !name.is_empty());
+            let named = named.ok_or(VmdkError::Not(
+                "it stands on another, which it does not name",
+            ))?;
+            found.parent = Some(Parent {
+                file: named.to_owned(),
+                content_id: below,
+            });
+        }
+        Ok(found)
     }
 }
 
@@ -141,8 +179,20 @@ mod tests {
         assert_eq!(found.size_bytes(), 14 * 512);
         assert_eq!(found.files().collect::<Vec<_>>(), ["a b.vmdk", "c"]);
         assert_eq!(found.extents[1].offset, 128 * 512);
-        let parent = text.replace("ffffffff", "12345678");
-        assert!(Descriptor::parse(parent.as_bytes()).is_err());
+        assert_eq!((found.parent, found.content_id), (None, None));
+        let parent = text.replace(
+            "ffffffff",
+            "12345678\nCID=9\nparentFileNameHint=\"a=b.vmdk\"",
+        );
+        let found = Descriptor::parse(parent.as_bytes()).unwrap();
+        assert_eq!(found.content_id, Some(9));
+        let expected = Parent {
+            file: "a=b.vmdk".to_owned(),
+            content_id: 0x1234_5678,
+        };
+        assert_eq!(found.parent, Some(expected));
+        let unnamed = text.replace("ffffffff", "12345678");
+        assert!(Descriptor::parse(unnamed.as_bytes()).is_err());
         let device = text.replace("ZERO", "SESPARSE");
         assert!(Descriptor::parse(device.as_bytes()).is_err());
     }

@@ -10,9 +10,11 @@
 //!          directory ─► table ─► grain, or a marker of 12 bytes and a compressed one
 //! ```
 //!
-//! A descriptor names its extents; whoever opens them decides whether that may be. An image that stands
-//! on another one is refused.
+//! A descriptor names its extents, and the image that it stands on, as snapshots do; whoever opens them
+//! decides whether that may be. What a sparse extent has no grain of lies in the image below, if there is
+//! one.
 
+mod below;
 mod descriptor;
 mod sparse;
 
@@ -20,7 +22,8 @@ use std::sync::Arc;
 
 use crate::read_at::{Content, ReadAt, ReadError, Source, Stretch, Window, check_range, read_new};
 
-pub use descriptor::{Descriptor, Extent, ExtentKind};
+use below::Below;
+pub use descriptor::{Descriptor, Extent, ExtentKind, Parent};
 use sparse::Sparse;
 
 /// How long a descriptor may be: that of a disk in 2,000 files has 200 KB.
@@ -45,6 +48,24 @@ pub enum VmdkError {
     /// It has an extent of a kind that is not read.
     #[error("an extent of the vmdk image is of the kind {0:?}, which is not read")]
     Kind(String),
+    /// The image below is not given, or is given to one that stands on none.
+    #[error("the vmdk image stands on {named}, and {given} was given")]
+    Below {
+        /// What it stands on.
+        named: &'static str,
+        /// What there is.
+        given: &'static str,
+    },
+    /// The image below holds something else by now.
+    #[error(
+        "the image below the vmdk image was changed since: it says {found:08x} and had {wanted:08x}"
+    )]
+    Changed {
+        /// What it says now.
+        found: u32,
+        /// What it said.
+        wanted: u32,
+    },
     /// It has more extents than were given.
     #[error("the vmdk image has {named} extents in files, and {given} were given")]
     Missing {
@@ -59,7 +80,7 @@ pub enum VmdkError {
 ///
 /// # Errors
 ///
-/// It is no VMDK image, or stands on another.
+/// It is no VMDK image.
 pub fn describe(file: &dyn ReadAt) -> Result<Descriptor, VmdkError> {
     let start = read_new(file, 0, 4).unwrap_or_default();
     match start == sparse::MAGIC {
@@ -92,17 +113,27 @@ enum Part {
 
 impl Vmdk {
     /// Opens an image. `files` are those that its descriptor names, in their order; a sparse image
-    /// in one file names none.
+    /// in one file names none. `below` is the disk that it stands on.
     ///
     /// # Errors
     ///
     /// It is none, or a file is missing or is not what the descriptor says.
-    pub fn open(file: Source, files: Vec<Source>) -> Result<Self, VmdkError> {
+    pub fn open(
+        file: Source,
+        files: Vec<Source>,
+        below: Option<Source>,
+    ) -> Result<Self, VmdkError> {
         let descriptor = describe(&*file)?;
         let named = descriptor.files().count();
         if named != files.len() {
             let given = files.len();
             return Err(VmdkError::Missing { named, given });
+        }
+        let said = |is_one: bool| if is_one { "another" } else { "none" };
+        if descriptor.parent.is_some() != below.is_some() {
+            let named = said(descriptor.parent.is_some());
+            let given = said(below.is_some());
+            return Err(VmdkError::Below { named, given });
         }
         let mut files = files.into_iter();
         let mut parts = Vec::new();
@@ -116,7 +147,8 @@ impl Vmdk {
                         Some(_) => files.next(),
                     };
                     let missing = VmdkError::Not("an extent has no file");
-                    Part::Is(open(kind, source.ok_or(missing)?, &extent)?)
+                    let below = below.as_ref().map(|below| Below::new(below, at));
+                    Part::Is(open(kind, source.ok_or(missing)?, &extent, below)?)
                 }
             };
             parts.push((at, part));
@@ -141,7 +173,27 @@ impl Vmdk {
     }
 }
 
-fn open(kind: ExtentKind, source: Source, extent: &Extent) -> Result<Source, VmdkError> {
+/// Holds an image to what the one above it was put onto.
+///
+/// # Errors
+///
+/// It holds something else by now, so that both together are no disk that ever was.
+pub fn check_below(parent: &Parent, below: &Descriptor) -> Result<(), VmdkError> {
+    match below.content_id {
+        Some(found) if found != parent.content_id => Err(VmdkError::Changed {
+            found,
+            wanted: parent.content_id,
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn open(
+    kind: ExtentKind,
+    source: Source,
+    extent: &Extent,
+    below: Option<Below>,
+) -> Result<Source, VmdkError> {
     let read = |source| VmdkError::Read {
         what: "an extent",
         source,
@@ -151,7 +203,7 @@ fn open(kind: ExtentKind, source: Source, extent: &Extent) -> Result<Source, Vmd
             Arc::new(Window::new(source, extent.offset, extent.bytes).map_err(read)?)
         }
         _ => {
-            let sparse = Sparse::open(source)?;
+            let sparse = Sparse::open(source, below)?;
             if sparse.size_bytes() < extent.bytes {
                 return Err(VmdkError::Not("an extent is shorter than it should be"));
             }

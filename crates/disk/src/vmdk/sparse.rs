@@ -6,6 +6,7 @@ use crate::bytes::{Fields, Short, saturate};
 use crate::cache::Cache;
 use crate::qcow2::compressed::inflate;
 use crate::read_at::{Content, ReadAt, ReadError, Source, Stretch, check_range, read_new};
+use crate::vmdk::below::Below;
 use crate::vmdk::{Descriptor, Extent, ExtentKind, MAX_DESCRIPTOR_BYTES, SECTOR_BYTES, VmdkError};
 use miniz_oxide::inflate::core::inflate_flags::TINFL_FLAG_PARSE_ZLIB_HEADER;
 
@@ -46,14 +47,19 @@ struct Header {
 pub(super) struct Sparse {
     source: Source,
     header: Header,
+    /// What holds the grains that are not here.
+    below: Option<Below>,
     directory: Vec<u8>,
     tables: Cache<Arc<[u8]>>,
     grains: Cache<Arc<[u8]>>,
 }
 
 /// What a grain is.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Grain {
     Zero,
+    /// Not here.
+    Below,
     /// Where it lies.
     At(u64),
 }
@@ -130,16 +136,24 @@ impl Sparse {
                 what: "the descriptor",
                 source,
             })?;
-            // Only whether it stands on another is of interest: its one extent is itself.
+            // What it stands on is of interest: its one extent is itself.
             let told = Descriptor::parse(&text)?;
             if told.extents.len() != 1 {
                 return Err(VmdkError::Not("it has tables and more than one extent"));
             }
+            return Ok(Descriptor {
+                extents: vec![own],
+                ..told
+            });
         }
-        Ok(Descriptor { extents: vec![own] })
+        Ok(Descriptor {
+            extents: vec![own],
+            content_id: None,
+            parent: None,
+        })
     }
 
-    pub(super) fn open(source: Source) -> Result<Self, VmdkError> {
+    pub(super) fn open(source: Source, below: Option<Below>) -> Result<Self, VmdkError> {
         let header = Header::read(&*source)?;
         let bytes = header.tables().saturating_mul(4);
         let place = header.directory.saturating_mul(SECTOR_BYTES);
@@ -151,6 +165,7 @@ impl Sparse {
         Ok(Self {
             source,
             header,
+            below,
             directory,
             tables: Cache::new(TABLES_KEPT),
             grains: Cache::new(GRAINS_KEPT),
@@ -172,14 +187,14 @@ impl Sparse {
         };
         let place = at(&self.directory, table);
         if place == 0 {
-            return Ok(Grain::Zero);
+            return Ok(Grain::Below);
         }
         let bytes = self.tables.get_or(table, || {
             let place = u64::from(place).saturating_mul(SECTOR_BYTES);
             read_new(&*self.source, place, saturate(entries.saturating_mul(4))).map(Arc::from)
         })?;
         Ok(match at(&bytes, index) {
-            0 => Grain::Zero,
+            0 => Grain::Below,
             1 if self.header.flags & ZERO_GRAINS != 0 => Grain::Zero,
             sector => Grain::At(u64::from(sector).saturating_mul(SECTOR_BYTES)),
         })
@@ -220,6 +235,10 @@ impl ReadAt for Sparse {
             let (now, behind) = rest.split_at_mut(count);
             match self.grain(number)? {
                 Grain::Zero => now.fill(0),
+                Grain::Below => match &self.below {
+                    Some(below) => below.read(at, now)?,
+                    None => now.fill(0),
+                },
                 Grain::At(place) if self.header.flags & COMPRESSED != 0 => {
                     let bytes = self.unpacked(number, place)?;
                     bytes[..].read_exact_at(within, now)?;
@@ -241,8 +260,9 @@ impl ReadAt for Sparse {
         let number = offset.checked_div(grain_bytes).unwrap_or(0);
         let content = |number| {
             Ok::<_, ReadError>(match self.grain(number)? {
-                Grain::Zero => Content::Zero,
-                Grain::At(_) => Content::Data,
+                Grain::Below => None,
+                Grain::Zero => Some(Content::Zero),
+                Grain::At(_) => Some(Content::Data),
             })
         };
         let here = content(number)?;
@@ -256,9 +276,18 @@ impl ReadAt for Sparse {
             end = end.saturating_add(1);
         }
         let bytes = end.saturating_mul(grain_bytes).min(self.size_bytes());
-        Ok(Stretch {
-            bytes: bytes.saturating_sub(offset),
-            content: here,
-        })
+        let bytes = bytes.saturating_sub(offset);
+        let content = match (here, &self.below) {
+            (Some(content), _) => content,
+            (None, None) => Content::Zero,
+            (None, Some(below)) => {
+                let stretch = below.stretch(offset)?;
+                return Ok(Stretch {
+                    bytes: stretch.bytes.min(bytes),
+                    ..stretch
+                });
+            }
+        };
+        Ok(Stretch { bytes, content })
     }
 }

@@ -8,11 +8,11 @@
 //! ```
 //!
 //! Fields that begin with `_` are journald's own; the others are what a program said. Data are packed
-//! with zstd, with LZ4 before version 246, and with XZ where that was not to be had: that is not read,
-//! and the text of such an entry is left out.
+//! with zstd, with LZ4 before version 246, and with XZ where neither was to be had.
 
 use super::lines::meaning;
 use super::lz4;
+use super::packed::Packing;
 use super::{Certainty, EntryKind, Log, MAX_TEXT_BYTES, Reader, paths_of};
 use std::collections::HashMap;
 use std::io::Read as _;
@@ -167,7 +167,8 @@ impl<'b> Journal<'b> {
             unpacked = lz4::unpack(payload, limit)?;
             unpacked.as_slice()
         } else if object.flags & XZ != 0 {
-            return None;
+            unpacked = Packing::Xz.unpack(payload, limit).bytes;
+            unpacked.as_slice()
         } else {
             payload
         };

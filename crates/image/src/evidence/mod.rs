@@ -1,10 +1,10 @@
 //! What a disk tells of itself over time: logs, logins, commands and work on packages.
 //!
 //! ```text
-//!  /var/log/{syslog,auth.log,…}, .1   lines   ─┐
+//!  /var/log/{syslog,auth.log,…}       lines   ─┐
 //!  /var/log/journal/…                 objects ─┤
 //!  /var/log/audit/audit.log           records ─┤
-//!  /var/log/wtmp, btmp                records ─┼─► entries: time, how sure, source, text, who
+//!  /var/log/wtmp, btmp, lastlog       records ─┼─► entries: time, how sure, source, text, who
 //!  /var/log/dpkg.log, apt/history.log lines   ─┤
 //!  .bash_history with times           lines   ─┘
 //! ```
@@ -14,9 +14,10 @@
 //! | `lines` | the classic logs, with and without years |
 //! | `journal`, `lz4` | journald's files |
 //! | `audit` | the kernel's audit log |
-//! | `logins` | `wtmp` and `btmp` |
+//! | `logins`, `last_login` | `wtmp` and `btmp`; `lastlog` |
 //! | `packages` | the logs of dpkg and apt |
 //! | `commands` | histories of shells that note times |
+//! | `rotation`, `packed` | which file is which log, before and after it was rotated and compressed |
 //! | `zone` | the disk's own time zone |
 //!
 //! All of it lies on the disk, so whoever could write to the disk could write it, change it, or leave
@@ -26,10 +27,13 @@
 mod audit;
 mod commands;
 mod journal;
+mod last_login;
 mod lines;
 mod logins;
 mod lz4;
 mod packages;
+mod packed;
+mod rotation;
 mod rpm_logs;
 mod zone;
 
@@ -38,12 +42,22 @@ mod tests;
 
 use crate::files::{FileKind, Files, Object};
 use disk::ReadAt as _;
+use packed::Missing;
+use rotation::{Place, Read, place_of};
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use zone::Zone;
 
-/// The most bytes of a log that are read: its end.
+/// The most bytes of a log that are read: its end; of one that was compressed, its beginning.
 const MAX_LOG_BYTES: u64 = 64 << 20;
+
+/// The most bytes that come out of all logs that were compressed, together: archives of a few KiB could
+/// have any number of them.
+const MAX_UNPACKED_BYTES: usize = 512 << 20;
+
+/// How many logs that are not read whole are named.
+const MAX_LEFT_OUT: usize = 100;
 
 /// The most bytes of a log that has to be read from its beginning: journald's own limit.
 const MAX_JOURNAL_BYTES: u64 = 128 << 20;
@@ -180,6 +194,17 @@ pub struct Evidence {
     pub entries: Vec<Entry>,
     /// Whether there were more, and older ones are left out.
     pub cut: bool,
+    /// Logs that are not told of, or not whole: the first hundred.
+    pub left_out: Vec<LeftOut>,
+}
+
+/// A log of which something is not told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Its path. It is a guest's: not printable.
+    pub path: Vec<u8>,
+    /// What is not told, and why.
+    pub why: &'static str,
 }
 
 /// A log that is being read.
@@ -196,17 +221,24 @@ pub fn evidence(files: &Files, wanted: &RangeInclusive<Nanoseconds>) -> Evidence
         zone: Zone::of(files),
         wanted: wanted.clone(),
         found: Evidence::default(),
+        unpacked_bytes: MAX_UNPACKED_BYTES,
     };
+    let mut packed = Vec::new();
     for entry in files.tree.entries() {
         if entry.object.kind != FileKind::File {
             continue;
         }
-        let Some(read) = reader_of(&entry.path()) else {
-            continue;
-        };
-        if let Some(log) = open(files, entry.path(), entry.object) {
-            read(&mut reader, &log);
+        let path = entry.path();
+        match place_of(&path) {
+            None => {}
+            Some(place) if place.packing.is_some() => packed.push((place, path, entry.object)),
+            Some(place) => reader.file(files, &place, path, entry.object),
         }
+    }
+    // The latest first: what is left out is what is oldest.
+    packed.sort_by_key(|(_, _, object)| Reverse(object.modified));
+    for (place, path, object) in packed {
+        reader.file(files, &place, path, object);
     }
     let mut found = reader.found;
     name_users(files, &mut found);
@@ -254,36 +286,9 @@ fn trim(found: &mut Evidence, count: usize) {
     }
 }
 
-type Read = fn(&mut Reader, &Log<'_>);
-
-/// What reads a file, by its path.
-fn reader_of(path: &[u8]) -> Option<Read> {
-    let path = std::str::from_utf8(path).ok()?;
-    if path.ends_with("/.bash_history") {
-        return Some(commands::read);
-    }
-    if path.starts_with("/var/log/journal/") && path.ends_with(".journal") {
-        return Some(journal::read);
-    }
-    // The one before the last rotation, which is not compressed yet.
-    let name = path.strip_prefix("/var/log/")?;
-    match name.strip_suffix(".1").unwrap_or(name) {
-        "syslog" | "messages" | "auth.log" | "secure" | "kern.log" | "daemon.log" | "cron.log"
-        | "cron" | "user.log" | "mail.log" | "maillog" => Some(lines::read),
-        "audit/audit.log" => Some(audit::read),
-        "wtmp" => Some(logins::read_logins),
-        "btmp" => Some(logins::read_refused),
-        "dpkg.log" => Some(packages::read_dpkg),
-        "apt/history.log" => Some(packages::read_apt),
-        "dnf.log" | "dnf.rpm.log" => Some(rpm_logs::read_dnf),
-        "zypp/history" => Some(rpm_logs::read_zypper),
-        _ => None,
-    }
-}
-
 fn open<'f>(files: &Files, path: Vec<u8>, object: &'f Object) -> Option<Log<'f>> {
     let content = files.open(object.id)?;
-    let limit = match path.ends_with(b".journal") {
+    let limit = match rotation::is_journal(&path) {
         true => MAX_JOURNAL_BYTES,
         false => MAX_LOG_BYTES,
     };
@@ -291,6 +296,19 @@ fn open<'f>(files: &Files, path: Vec<u8>, object: &'f Object) -> Option<Log<'f>>
     let start = object.size_bytes.saturating_sub(bytes);
     let mut buffer = vec![0; usize::try_from(bytes).ok()?];
     content.read_exact_at(start, &mut buffer).ok()?;
+    Some(Log {
+        path,
+        object,
+        bytes: buffer,
+    })
+}
+
+/// The beginning of a file that was compressed.
+fn open_packed<'f>(files: &Files, path: Vec<u8>, object: &'f Object) -> Option<Log<'f>> {
+    let content = files.open(object.id)?;
+    let bytes = object.size_bytes.min(MAX_LOG_BYTES);
+    let mut buffer = vec![0; usize::try_from(bytes).ok()?];
+    content.read_exact_at(0, &mut buffer).ok()?;
     Some(Log {
         path,
         object,
@@ -332,9 +350,74 @@ struct Reader {
     zone: Zone,
     wanted: RangeInclusive<Nanoseconds>,
     found: Evidence,
+    /// How much may still come out of logs that were compressed.
+    unpacked_bytes: usize,
 }
 
 impl Reader {
+    /// Reads a file that is a log.
+    fn file(&mut self, files: &Files, place: &Place, path: Vec<u8>, object: &Object) {
+        match (place.read, place.packing) {
+            (Read::LastLogins, None) => {
+                let Some(content) = files.open(object.id) else {
+                    return;
+                };
+                for (first, bytes) in last_login::records(&content) {
+                    let path = path.clone();
+                    last_login::read(
+                        self,
+                        &Log {
+                            path,
+                            object,
+                            bytes,
+                        },
+                        first,
+                    );
+                }
+            }
+            (Read::LastLogins, Some(_)) => {}
+            (Read::Whole(read), None) => {
+                if let Some(log) = open(files, path, object) {
+                    read(self, &log);
+                }
+            }
+            (Read::Whole(read), Some(packing)) => {
+                let Some(mut log) = open_packed(files, path, object) else {
+                    return;
+                };
+                let most = usize::try_from(MAX_LOG_BYTES).unwrap_or(usize::MAX);
+                let unpacked = packing.unpack(&log.bytes, most.min(self.unpacked_bytes));
+                let count = unpacked.bytes.len();
+                self.unpacked_bytes = self.unpacked_bytes.saturating_sub(count);
+                let why = match unpacked.missing {
+                    None => None,
+                    Some(Missing::Damaged) => {
+                        Some("what is compressed is damaged, and is told as far as it goes")
+                    }
+                    Some(Missing::Longer) if count == most => {
+                        Some("it has more than 64 MiB, of which the first are told")
+                    }
+                    Some(Missing::Longer) => {
+                        Some("logs that are compressed have more than 512 MiB in all")
+                    }
+                };
+                self.leave_out(&log.path, why);
+                log.bytes = unpacked.bytes;
+                read(self, &log);
+            }
+        }
+    }
+
+    fn leave_out(&mut self, path: &[u8], why: Option<&'static str>) {
+        let left_out = &mut self.found.left_out;
+        if left_out.len() < MAX_LEFT_OUT {
+            left_out.extend(why.map(|why| LeftOut {
+                path: path.to_vec(),
+                why,
+            }));
+        }
+    }
+
     fn push(&mut self, entry: Entry) {
         if self.wanted.contains(&entry.time) {
             self.found.entries.push(entry);

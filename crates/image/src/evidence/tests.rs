@@ -43,8 +43,12 @@ fn found_in(path: &str, bytes: &[u8], zone: Zone) -> Vec<Entry> {
         zone,
         wanted: i64::MIN..=i64::MAX,
         found: Evidence::default(),
+        unpacked_bytes: 0,
     };
-    reader_of(path.as_bytes()).unwrap()(&mut reader, &log);
+    match place_of(path.as_bytes()).unwrap().read {
+        Read::Whole(read) => read(&mut reader, &log),
+        Read::LastLogins => last_login::read(&mut reader, &log, 0),
+    }
     reader.found.entries
 }
 
@@ -334,4 +338,100 @@ proptest::proptest! {
             found(path, text.as_bytes());
         }
     }
+}
+
+/// Likewise, with long data packed by XZ; `journalctl` reads it.
+#[test]
+fn journals_that_were_packed_with_xz_are_read() {
+    let packed: &[u8] = include_bytes!("fixtures/xz.journal.zst");
+    let journal = zstd::stream::decode_all(packed).unwrap();
+    let entries = found("/var/log/journal/0123/system.journal", &journal);
+    let expected = [
+        "prog: hello 0 context, means a major essential component (kernel, window system,",
+        "prog: hello 1 covered work shall be deemed part of an effective technological",
+        "prog: hello 2 to copy the Corresponding Source from a network server at no charge.",
+        "sshd: Accepted publickey for ann from 10.0.0.7 port 51122 ssh2: License for most of",
+    ];
+    for (entry, expected) in entries.iter().zip(expected) {
+        assert!(entry.text.starts_with(expected), "{}", entry.text);
+        assert!(entry.text.len() >= 1024);
+    }
+    assert_eq!(
+        told(&entries)[3..],
+        [at("2026-01-01T00:00:04.5Z", EntryKind::Login, "ann")]
+    );
+}
+
+/// A file that the field's own program has packed.
+fn packed_by(program: &str, file: &std::path::Path, text: &str) {
+    std::fs::write(file, text).unwrap();
+    let mut command = std::process::Command::new(program);
+    let done = command.args(["-q", "-f"]).arg(file).status().unwrap();
+    assert!(done.success());
+}
+
+fn record_of_last_login(seconds: i32, line: &str, host: &str) -> Vec<u8> {
+    let mut record = seconds.to_le_bytes().to_vec();
+    record.extend(line.as_bytes());
+    record.resize(36, 0);
+    record.extend(host.as_bytes());
+    record.resize(292, 0);
+    record
+}
+
+/// Logs on a disk: rotated in all ways, one of them damaged, and `lastlog` with a hole of 292 MB.
+#[test]
+fn rotated_logs_and_last_logins_of_a_disk_are_read() {
+    use std::os::unix::fs::FileExt as _;
+    let place = tempfile::tempdir().unwrap();
+    let tree = place.path().join("tree");
+    let log = tree.join("var/log");
+    std::fs::create_dir_all(&log).unwrap();
+    std::fs::create_dir(tree.join("etc")).unwrap();
+    std::fs::write(tree.join("etc/passwd"), "root:x:0:0\neve:x:1000000:7\n").unwrap();
+    let line = |day: u32| format!("2026-01-{day:02}T03:04:04Z web1 kernel: day {day}\n");
+    std::fs::write(log.join("syslog.1"), line(9)).unwrap();
+    packed_by("gzip", &log.join("syslog.2"), &line(8));
+    packed_by("xz", &log.join("secure-20260107"), &line(7));
+    packed_by("zstd", &log.join("kern.log.3"), &line(6));
+    std::fs::remove_file(log.join("kern.log.3")).unwrap();
+    packed_by("gzip", &log.join("auth.log.4"), &line(5).repeat(3000));
+    let cut = std::fs::read(log.join("auth.log.4.gz")).unwrap();
+    std::fs::write(log.join("auth.log.4.gz"), &cut[..cut.len() / 2]).unwrap();
+    let last = std::fs::File::create(log.join("lastlog")).unwrap();
+    let root = record_of_last_login(1_767_225_600, "tty1", "");
+    let eve = record_of_last_login(1_767_225_661, "pts/3", "10.0.0.7");
+    last.write_all_at(&root, 0).unwrap();
+    last.write_all_at(&eve, 292 * 1_000_000).unwrap();
+    let image = place.path().join("image");
+    let made = std::process::Command::new("/sbin/mke2fs")
+        .args(["-q", "-t", "ext4", "-d"])
+        .args([&tree, &image])
+        .arg("24M")
+        .status();
+    assert!(made.unwrap().success());
+    let bytes: disk::Source = std::sync::Arc::new(std::fs::read(&image).unwrap());
+    let disk = crate::files::DiskFiles::read(&[bytes]);
+    let (_, files) = disk.readable().next().unwrap();
+    let found = evidence(files, &(i64::MIN..=i64::MAX));
+    let days: std::collections::BTreeSet<&str> = found
+        .entries
+        .iter()
+        .filter_map(|entry| entry.text.strip_prefix("web1 kernel: "))
+        .collect();
+    let expected = ["day 5", "day 6", "day 7", "day 8", "day 9"];
+    assert_eq!(days.into_iter().collect::<Vec<_>>(), expected);
+    let logins: Vec<_> = told(&found.entries)
+        .into_iter()
+        .filter(|one| one.1 == EntryKind::Login)
+        .collect();
+    assert_eq!(
+        logins,
+        [
+            at("2026-01-01T00:00:00Z", EntryKind::Login, "root"),
+            at("2026-01-01T00:01:01Z", EntryKind::Login, "eve"),
+        ]
+    );
+    let named: Vec<_> = found.left_out.iter().map(|one| &one.path[..]).collect();
+    assert_eq!(named, [b"/var/log/auth.log.4.gz"]);
 }

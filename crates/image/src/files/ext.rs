@@ -55,20 +55,15 @@ impl ExtFiles {
     fn wrong_sums(&self) -> Option<String> {
         let of_ext = self.ext.wrong_sums();
         let inodes = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
-        let numbered = |what: &str, all: &mut dyn ExactSizeIterator<Item = &u32>| {
-            let count = all.len();
-            let named: Vec<String> = all.take(WRONG_TOLD).map(u32::to_string).collect();
-            let more = count.saturating_sub(named.len());
-            let more = match more {
-                0 => String::new(),
-                more => format!(" and {more} more"),
-            };
-            (count > 0).then(|| format!("{what} {}{more}", named.join(", ")))
-        };
         let parts = [
             of_ext.superblock.then(|| "the superblock".to_owned()),
             numbered("group", &mut of_ext.groups.iter()),
+            numbered("block bitmap of group", &mut of_ext.block_bitmaps.iter()),
+            numbered("inode bitmap of group", &mut of_ext.inode_bitmaps.iter()),
             numbered("inode", &mut inodes.iter()),
+            numbered("directory", &mut of_ext.directories.iter()),
+            numbered("extents of inode", &mut of_ext.maps.iter()),
+            numbered("attributes in block", &mut of_ext.attributes.iter()),
         ];
         let parts: Vec<String> = parts.into_iter().flatten().collect();
         (!parts.is_empty()).then(|| format!("checksums do not match: {}", parts.join("; ")))
@@ -119,6 +114,18 @@ impl ExtFiles {
     }
 }
 
+/// The first of some numbers, and how many more there are; none if there is none.
+fn numbered<T: ToString>(what: &str, all: &mut dyn ExactSizeIterator<Item = &T>) -> Option<String> {
+    let count = all.len();
+    let named: Vec<String> = all.take(WRONG_TOLD).map(ToString::to_string).collect();
+    let more = count.saturating_sub(named.len());
+    let more = match more {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    (count > 0).then(|| format!("{what} {}{more}", named.join(", ")))
+}
+
 /// What was read, or nothing and the damage.
 fn kept<T: Default>(read: Result<T, ExtError>, damage: &mut Option<ExtError>) -> T {
     read.unwrap_or_else(|error| {
@@ -162,8 +169,8 @@ impl FileSystem for ExtFiles {
         let said = |is_so: bool, what: &str| is_so.then(|| what.to_owned());
         let notes = [
             said(
-                replay.fast_commits,
-                "its journal holds fast commits, which are not shown",
+                replay.fast_left_out > 0,
+                "a part of its fast commits does not fit the file system, and is not shown",
             ),
             said(
                 replay.ends_damaged || replay.damaged_blocks > 0,
@@ -190,6 +197,7 @@ impl FileSystem for ExtFiles {
                 break;
             }
         }
+        self.ext.check_bitmaps();
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 //! `image add`, `ls`, `log`, `rm`. When is captured again is in [`capture`], running machines are in
-//! [`live`], what looks into a disk in [`look`], what keeps histories in [`keep`].
+//! [`live`], what looks into a disk in [`look`], what keeps histories in [`keep`], what the store records
+//! of all that in [`record`].
 
 mod capture;
 mod changes;
@@ -8,6 +9,7 @@ mod live;
 mod look;
 #[cfg(feature = "parquet")]
 mod parquet;
+mod record;
 mod timeline;
 
 use crate::args::{Global, ImageAddArgs, ImageVerb, ReadingArgs};
@@ -94,7 +96,7 @@ pub(crate) async fn execute(global: &Global, verb: &ImageVerb) -> Result<ExitCod
         }
         ImageVerb::Forget(arguments) => keep::forget(global, arguments).await,
         ImageVerb::Anchor { image } => keep::anchor(global, image),
-        ImageVerb::Rm { image, yes } => rm(global, image, *yes),
+        ImageVerb::Rm { image, yes } => rm(global, image, *yes).await,
     }
 }
 
@@ -194,7 +196,7 @@ async fn add(global: &Global, arguments: &ImageAddArgs) -> Result<ExitCode, Fail
         })
     });
     let (record, captured) = added.await?;
-    show_captured(global, &record, &captured)
+    show_captured(global, &record, &captured).await
 }
 
 /// The name that a file's stem gives.
@@ -219,11 +221,13 @@ fn name_of(path: &Path) -> Result<String, Failure> {
     ))
 }
 
-fn show_captured(
+/// Records a capture, and tells of it.
+async fn show_captured(
     global: &Global,
     record: &ImageRecord,
     captured: &Captured,
 ) -> Result<ExitCode, Failure> {
+    record::record(global, record::captured(record, captured)).await;
     let mut document = changeset(&record.name, &captured.written);
     document.stored_bytes = Some(captured.stored_bytes);
     document.read_bytes = captured.read_bytes;
@@ -384,17 +388,15 @@ fn log(global: &Global, name: &str) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn rm(global: &Global, name: &str, yes: bool) -> Result<ExitCode, Failure> {
+async fn rm(global: &Global, name: &str, yes: bool) -> Result<ExitCode, Failure> {
     let images = shadows(global)?.images;
-    let found = images
-        .read(name)
-        .map_err(|error| Failure::from(ControlError::from(ImageError::from(error))))?;
-    drop(found);
+    let found = record::image(global, name)?;
     if !yes && !agreed(name)? {
         output::message(global, "nothing was removed");
         return Ok(ExitCode::from(1));
     }
     image::remove(&images, name).map_err(|error| failed(error.into()))?;
+    record::record(global, record::removed(&found)).await;
     output::message(global, &format!("{name} and its history are removed"));
     Ok(ExitCode::SUCCESS)
 }

@@ -602,3 +602,63 @@ fn what_is_not_to_be_read_is_refused() {
     refused("image files held etc", 2, "etc");
     world.assert_clean();
 }
+
+/// What is done to a history is told in the store's record, in order, as runs are.
+#[test]
+fn captures_checks_and_forgettings_are_events() {
+    let world = World::cold();
+    let image = world.path("small.raw");
+    fs::write(&image, vec![1; 1 << 20]).unwrap();
+    world
+        .run(&format!("image add {} --name s", image.display()))
+        .expect(0);
+    fs::write(&image, [vec![1; 1 << 19], vec![2; 1 << 19]].concat()).unwrap();
+    world.run("image capture s").expect(0);
+    world.run("image check s --read-data").expect(0);
+    world.run("image forget s --keep-last 1").expect(0);
+    let listed = world.data("image ls");
+    world.run("image rm s --yes").expect(0);
+
+    let record = events_of(&world);
+    let of = |key: &str| -> Vec<Value> { record.iter().map(|event| event[key].clone()).collect() };
+    let types = [
+        "image-captured",
+        "image-captured",
+        "image-checked",
+        "image-forgotten",
+        "image-removed",
+    ];
+    assert_eq!(of("type"), types, "{record:#?}");
+    assert_eq!(of("sequence")[..2], [0, 1]);
+    assert_eq!(of("changed_bytes")[..2], [1 << 20, 1 << 19]);
+    assert_eq!(
+        (&record[2]["level"], &record[2]["sound"]),
+        (&"read-data".into(), &true.into())
+    );
+    assert_eq!(
+        (&record[3]["first"], &record[3]["kept"]),
+        (&1.into(), &1.into())
+    );
+    assert!(of("name").iter().all(|name| name == "s"));
+    assert!(
+        of("image")
+            .iter()
+            .all(|id| *id == listed["images"][0]["id"]),
+        "{record:#?}"
+    );
+}
+
+/// The events of a store, in the order of their commits.
+fn events_of(world: &World) -> Vec<Value> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let events = runtime.block_on(async {
+        let store = store::Store::open(world.store(), store::Limits::default())
+            .await
+            .unwrap();
+        store.events(store::EventFilter::default()).await.unwrap()
+    });
+    let json = |one: &model::EventRecord| serde_json::to_value(&one.event).unwrap();
+    events.iter().map(json).collect()
+}

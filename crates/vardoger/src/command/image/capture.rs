@@ -144,7 +144,7 @@ async fn once(global: &Global, images: &Images, from: &CaptureFrom) -> Result<Ex
             })
         });
         let (record, captured) = captured.await?;
-        show_captured(global, &record, &captured)?;
+        show_captured(global, &record, &captured).await?;
     }
     for names in images.of_machines.values() {
         live::capture(global, names).await?;

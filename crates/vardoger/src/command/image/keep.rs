@@ -1,6 +1,6 @@
 //! `image check`, `forget`, `anchor`: histories that are kept well.
 
-use super::{failed, sealing_key, shadows, work};
+use super::{failed, record, sealing_key, shadows, work};
 use crate::args::{ForgetArgs, Global};
 use crate::failure::Failure;
 use crate::{output, report};
@@ -26,6 +26,8 @@ pub(super) async fn check(
         image::check(shadows, key, &image, level, anchor.as_ref())
     });
     let checked = checked.await?;
+    let found = record::image(global, name)?;
+    record::record(global, record::checked(&found, level_name(level), &checked)).await;
     let sound = checked.is_sound();
     let document = document(name, level, checked);
     if global.json() {
@@ -175,6 +177,8 @@ pub(super) async fn forget(global: &Global, arguments: &ForgetArgs) -> Result<Ex
         image::forget(shadows, &key, &image, window)
     });
     let forgotten = forgotten.await?;
+    let found = record::image(global, &name)?;
+    record::record(global, record::forgotten(&found, &forgotten)).await;
     let document = ImageForgetDocument {
         image: name,
         first: forgotten.first,

@@ -34,7 +34,7 @@ async fn until_done(
     };
     reading.finish();
     for (record, captured) in captured? {
-        show_captured(global, &record, &captured)?;
+        show_captured(global, &record, &captured).await?;
     }
     Ok(ExitCode::SUCCESS)
 }

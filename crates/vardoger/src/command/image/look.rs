@@ -1,6 +1,6 @@
 //! `image files`, `diff`, `cat`, `restore`: what is on a disk, and what was.
 
-use super::{sealing_key, work};
+use super::{record, sealing_key, work};
 use crate::args::Global;
 use crate::failure::Failure;
 use crate::{output, report};
@@ -231,6 +231,8 @@ pub(super) async fn restore_in_place(
         })
     });
     let done = done.await?;
+    let found = record::image(global, &name)?;
+    record::record(global, record::captured(&found, &done.checkpoint)).await;
     notes(global, &done.checkpoint.notes);
     let text = format!(
         "restored {name} #{} ({}) to {}; as it was before it is {name}@#{}",

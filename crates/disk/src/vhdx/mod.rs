@@ -1,14 +1,17 @@
 //! VHDX, Hyper-V's format: fixed and dynamic disks.
 //!
 //! ```text
-//!       0 "vhdxfile"      64 128 KiB headers: 4 sum  8 which is newer  48 log in use, 66 version
+//!       0 "vhdxfile"      64 128 KiB headers: 4 sum  8 which is newer  48 log in use  66 version
+//!                                             68 length of the log  72 where it lies
 //!     192 256 KiB regions: 4 sum  8 how many  16 each: id, place, length
 //!  region of metadata: "metadata", 10 how many, 32 each: id, place in it, length
 //!  region of blocks: of each block state and place; after as many as fit a bitmap's, one of those
 //! ```
 //!
-//! A disk that stands on another is refused, and so is one whose log would have to be replayed: it was
-//! not closed.
+//! A disk that stands on another is refused. The log of one that was not closed is replayed in memory,
+//! see `log`.
+
+mod log;
 
 use crate::bytes::{Fields, Short, saturate};
 use crate::read_at::{Content, ReadAt, ReadError, Source, Stretch, check_range, read_new};
@@ -85,13 +88,16 @@ impl Vhdx {
     ///
     /// # Errors
     ///
-    /// It is none, was not closed, or stands on another.
+    /// It is none, is damaged, or stands on another.
     pub fn open(source: Source) -> Result<Self, VhdxError> {
         let magic = read(&*source, 0, 8, "its first bytes")?;
         if magic != b"vhdxfile" {
             return Err(VhdxError::Not("it does not start with its magic"));
         }
-        check_header(&*source)?;
+        let source = match pending(&*source)? {
+            Some(place) => log::replay(source, place)?,
+            None => source,
+        };
         let (blocks_at, blocks_bytes) = region(&*source, BLOCKS)?;
         let (metadata_at, _) = region(&*source, METADATA)?;
         let item = |id: Id, bytes: usize| metadata(&*source, metadata_at, id, bytes);
@@ -158,8 +164,8 @@ fn has_sum(bytes: &[u8]) -> bool {
     Fields(bytes).le32(4) == Ok(crc32c::crc32c_append(sum, after))
 }
 
-/// Looks at the newer of the two headers that is whole.
-fn check_header(source: &dyn ReadAt) -> Result<(), VhdxError> {
+/// The log that is to be replayed, by the newer of the two headers that is whole.
+fn pending(source: &dyn ReadAt) -> Result<Option<log::Place>, VhdxError> {
     let mut newest: Option<(u64, Vec<u8>)> = None;
     for place in HEADERS {
         let bytes = read(source, place, HEADER_BYTES, "a header")?;
@@ -176,12 +182,16 @@ fn check_header(source: &dyn ReadAt) -> Result<(), VhdxError> {
     if fields.le16(66)? != 1 {
         return Err(VhdxError::Not("it has an unknown version"));
     }
-    match fields.array::<16>(48)? == [0; 16] {
-        true => Ok(()),
-        false => Err(VhdxError::Not(
-            "it was not closed: its log has to be replayed",
-        )),
+    let id = fields.array::<16>(48)?;
+    if id != [0; 16] && fields.le16(64)? != 0 {
+        return Err(VhdxError::Not("its log has an unknown version"));
     }
+    let place = log::Place {
+        id,
+        start: fields.le64(72)?,
+        bytes: fields.le32(68)?.into(),
+    };
+    Ok((id != [0; 16]).then_some(place))
 }
 
 /// A region, out of the first list that is whole.
