@@ -27,7 +27,7 @@ pub use outcome::{Tally, TrialOutcome};
 pub use plan::{CampaignPlan, MAX_TRIALS, PlannedComputation, Trial, TrialKind, seal};
 
 use crate::error::ControlError;
-use crate::machine::{self, PreparedMachine};
+use crate::machine::{self, MachineRequest, PreparedMachine};
 use crate::progress::Silent;
 use crate::request::TCG_INSTRUCTIONS_PER_S;
 use crate::session::{Session, now};
@@ -53,6 +53,8 @@ pub struct CampaignRequest {
     pub seed: u64,
     /// The size of a computation, as CPU time of one replica.
     pub budget_s: f64,
+    /// The machine that replicas are.
+    pub machine: MachineRequest,
 }
 
 /// Who is told of each trial as it ends.
@@ -65,6 +67,7 @@ pub trait CampaignSink: Send + Sync {
 
 impl CampaignRequest {
     fn plan(&self) -> Result<CampaignPlan, ControlError> {
+        self.machine.check()?;
         let out_of_range = |what: String| Err(ControlError::OutOfRange(what));
         if !(1..=MAX_TRIALS).contains(&self.trials) {
             return out_of_range(format!("{} trials: 1 to {MAX_TRIALS}", self.trials));
@@ -88,6 +91,7 @@ impl CampaignRequest {
             kind: self.kind,
             trials: self.trials,
             replicas: self.replicas,
+            machine: self.machine.into(),
             computations: self.computations.iter().map(size).collect(),
         })
     }
@@ -144,9 +148,12 @@ async fn carry_on(
 ) -> Result<Campaign, ControlError> {
     sink.begins(&campaign);
     let cache = session.store_path.join("cache/machines");
-    let cpu = session.host.cpus.first().copied().unwrap_or(0);
-    let spec = machine::standard_spec()?;
-    let machine = machine::prepare(&session.hypervisor, &cache, spec, cpu, &Silent).await?;
+    let cpus = &session.host.cpus;
+    let wanted = MachineRequest::try_from(&campaign.header.plan.machine)?;
+    let cpus = cpus.get(..wanted.host_cpus(cpus.len())).unwrap_or_default();
+    let spec = wanted.spec()?;
+    machine::see_usable(&session.hypervisor, &spec, cpus).await?;
+    let machine = machine::prepare(&session.hypervisor, &cache, spec, cpus, &Silent).await?;
     let done = campaign.done();
     let left: Vec<Trial> = campaign.header.plan.draw().into_iter().collect();
     let left = left

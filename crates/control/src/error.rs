@@ -51,6 +51,12 @@ pub enum ControlError {
     /// This build holds no guest program.
     #[error("this build of vardoger holds no guest program")]
     NoGuestProgram,
+    /// Machines cannot be made on KVM here.
+    #[error("no machine on KVM: {detail}")]
+    NoKvm {
+        /// What is in the way.
+        detail: String,
+    },
     /// The number of replicas is out of range.
     #[error("{replicas} replicas: a run takes 1 to {most}")]
     Replicas {
@@ -135,6 +141,7 @@ impl ControlError {
             Self::NoKernel { .. } => "kernel-missing",
             Self::NotAKernel { .. } => "not-a-kernel",
             Self::NoGuestProgram => "guest-program-missing",
+            Self::NoKvm { .. } => "kvm-unusable",
             Self::Replicas { .. } | Self::OutOfRange(_) => "out-of-range",
             Self::NotReady { .. } => "guest-not-ready",
             Self::Protocol { .. } => "guest-protocol",
@@ -190,6 +197,10 @@ impl ControlError {
             }
             Self::NotReady { .. } => Some(
                 "try another kernel (VARDOGER_KERNEL); `vardoger doctor` boots one and says more"
+                    .to_owned(),
+            ),
+            Self::NoKvm { .. } => Some(
+                "--accelerator tcg needs no KVM; `vardoger doctor` says what KVM lacks here"
                     .to_owned(),
             ),
             Self::NoState(_) => Some(

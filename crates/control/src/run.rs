@@ -48,8 +48,9 @@ pub async fn start(
     progress: &dyn ProgressSink,
     interruption: impl Future<Output = ()>,
 ) -> Result<Run, ControlError> {
+    let request_machine = request.machine;
     let plan = request.plan(&session.host.cpus)?;
-    let spec = machine::standard_spec()?;
+    let spec = request_machine.spec()?;
     carry_out_and_record(session, plan, spec, progress, interruption).await
 }
 
@@ -151,8 +152,9 @@ async fn carry_out(
     progress: &dyn ProgressSink,
 ) -> Result<Run, ControlError> {
     let cache = session.store_path.join("cache/machines");
-    let cpu = plan.cpus.first().copied().unwrap_or(0);
-    let machine = machine::prepare(&session.hypervisor, &cache, spec, cpu, progress).await?;
+    let cpus = plan.cpus.first().map_or(&[0][..], Vec::as_slice);
+    machine::see_usable(&session.hypervisor, &spec, cpus).await?;
+    let machine = machine::prepare(&session.hypervisor, &cache, spec, cpus, progress).await?;
     let export = match plan.keep {
         Keep::Differing => None,
         Keep::All => Some(ExportDirectory::create(session, id)?),

@@ -71,6 +71,16 @@ pub struct Placement {
     pub microcode: Option<String>,
 }
 
+/// Runs that were recorded without a number of processors had one.
+const fn one_vcpu() -> u32 {
+    1
+}
+
+/// Runs that were recorded without saying so counted instructions.
+const fn counted() -> bool {
+    true
+}
+
 /// What made a result: the key of every baseline, golden value and mask.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Provenance {
@@ -82,6 +92,12 @@ pub struct Provenance {
     pub accelerator: String,
     /// The guest's CPU model.
     pub cpu_model: String,
+    /// The guest's virtual processors.
+    #[serde(default = "one_vcpu")]
+    pub vcpus: u32,
+    /// Whether the guest's time was counted in instructions.
+    #[serde(default = "counted")]
+    pub icount: bool,
     /// The guest kernel's release.
     pub kernel: String,
     /// The digest of the guest kernel's image.

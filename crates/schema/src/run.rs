@@ -36,6 +36,10 @@ pub struct RunDocument {
     pub accelerator: String,
     /// The guest's CPU model.
     pub cpu_model: String,
+    /// The guest's virtual processors.
+    pub vcpus: u32,
+    /// Whether the guest's time was counted in instructions.
+    pub icount: bool,
     /// Whether the machine is bit-exact: equal replicas end in equal states.
     pub deterministic: bool,
     /// What the run says.
@@ -312,6 +316,8 @@ impl From<&Run> for RunDocument {
             steps: provenance.steps,
             accelerator: provenance.accelerator.clone(),
             cpu_model: provenance.cpu_model.clone(),
+            vcpus: provenance.vcpus,
+            icount: provenance.icount,
             deterministic: run.deterministic,
             verdict: run.verdict.to_string(),
             reason: run.reason.clone(),

@@ -118,6 +118,8 @@ fn run() -> Run {
             computation: "sha256".to_owned(),
             accelerator: "tcg".to_owned(),
             cpu_model: "max".to_owned(),
+            vcpus: 2,
+            icount: true,
             seed: u64::MAX,
             ..Provenance::default()
         },

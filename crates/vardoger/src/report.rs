@@ -83,7 +83,7 @@ fn headline(text: &mut String, run: &Run) {
     line(
         text,
         &format!(
-            "{faint}  {} v{} · {} replicas · seed {:#x} · {}{}, {}, cpu {} · run {}{faint:#}",
+            "{faint}  {} v{} · {} replicas · seed {:#x} · {}{}, {}, cpu {}{} · run {}{faint:#}",
             made.computation,
             made.computation_version,
             run.replicas.len(),
@@ -92,6 +92,7 @@ fn headline(text: &mut String, run: &Run) {
             made.hypervisor,
             made.accelerator,
             made.cpu_model,
+            machine(run),
             run.id,
         ),
     );
@@ -102,6 +103,18 @@ fn headline(text: &mut String, run: &Run) {
         line(text, &format!("{faint}  chosen: {choice}{faint:#}"));
     }
     line(text, "");
+}
+
+/// What is not as usual in the machine.
+fn machine(run: &Run) -> String {
+    let mut text = match run.provenance.vcpus {
+        0 | 1 => String::new(),
+        vcpus => format!(" × {vcpus}"),
+    };
+    if !run.deterministic {
+        text.push_str(", not bit-exact");
+    }
+    text
 }
 
 /// How long a computation of the library is; a program is as long as it is.

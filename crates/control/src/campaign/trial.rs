@@ -11,7 +11,7 @@ use crate::injection::{self, Injection, PlannedInjection};
 use crate::machine::PreparedMachine;
 use crate::progress::Silent;
 use crate::replica::{Captured, ReplicaContext, run_replica};
-use crate::request::{Keep, RunPlan};
+use crate::request::{Keep, RunPlan, placements};
 use crate::run::analyse;
 use crate::session::Session;
 use divergence::{Analysis, Replica};
@@ -42,6 +42,8 @@ pub(super) struct Bench<'a> {
     machine: &'a PreparedMachine,
     name: &'a str,
     plan: RunPlan,
+    /// Host CPUs that each replica takes.
+    width: usize,
 }
 
 impl<'a> Bench<'a> {
@@ -70,15 +72,24 @@ impl<'a> Bench<'a> {
             machine,
             name: &computation.name,
             plan,
+            width: if machine.spec.deterministic {
+                1
+            } else {
+                (machine.spec.vcpus as usize).clamp(1, session.host.cpus.len().max(1))
+            },
         })
     }
 
     /// A plan whose replicas take the host's CPUs in turn, beginning anywhere.
     fn plan(&self, turn: u32, injections: Vec<PlannedInjection>, deadline: Duration) -> RunPlan {
-        let cpus = self.session.host.cpus.iter().copied().cycle();
-        let cpus = cpus.skip(turn as usize % self.session.host.cpus.len().max(1));
+        let host_cpus = &self.session.host.cpus;
         RunPlan {
-            cpus: cpus.take(self.plan.replicas as usize).collect(),
+            cpus: placements(
+                host_cpus,
+                self.width,
+                turn as usize,
+                self.plan.replicas as usize,
+            ),
             injections,
             deadline,
             ..self.plan.clone()

@@ -47,6 +47,7 @@ async fn start(global: &Global, arguments: &CampaignStartArgs) -> Result<ExitCod
         replicas: arguments.replicas,
         seed: arguments.seed,
         budget_s: arguments.budget.as_secs_f64(),
+        machine: arguments.machine.into(),
     };
     let mut interruption = pin!(session::interruption());
     let opened = session::open(global, interruption.as_mut()).await?;
