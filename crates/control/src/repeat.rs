@@ -38,7 +38,7 @@ fn machine(made: &Provenance) -> Vec<String> {
         (made.vcpus > 1, format!("--vcpus {}", made.vcpus)),
         (kvm, "--accelerator kvm".to_owned()),
         (
-            !made.icount && made.accelerator == Accelerator::Tcg.name(),
+            !made.icount && made.vcpus == 1 && made.accelerator == Accelerator::Tcg.name(),
             "--icount off".to_owned(),
         ),
     ];
@@ -132,7 +132,8 @@ mod tests {
             .join(" ")
         };
         assert_eq!(made("tcg", 1, true), "");
-        assert_eq!(made("tcg", 2, false), "--vcpus 2 --icount off");
+        assert_eq!(made("tcg", 2, false), "--vcpus 2");
+        assert_eq!(made("tcg", 1, false), "--icount off");
         assert_eq!(made("kvm", 1, false), "--accelerator kvm");
     }
 

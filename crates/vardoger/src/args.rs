@@ -309,8 +309,8 @@ pub(crate) struct MachineArgs {
     /// Virtual processors of each machine
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) vcpus: u32,
-    /// Count the guest's time in instructions, so that machines are bit-exact; on under tcg unless
-    /// said otherwise, never under kvm
+    /// Count the guest's time in instructions, so that machines are bit-exact; on with one vCPU under
+    /// tcg unless said otherwise, never with several or under kvm
     #[arg(long, value_enum, value_name = "on|off")]
     pub(crate) icount: Option<Switch>,
     /// What executes the guest's instructions

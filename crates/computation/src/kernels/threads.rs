@@ -57,7 +57,7 @@ pub(crate) const ENTRY: Descriptor = Descriptor {
     extensions: &[],
     portable: true,
     instructions_per_step: 7_600_000,
-    emulation_weight: 1.0,
+    emulation_weight: 7.0,
     default_budget_s: 1.0,
     minimum_steps: PARTS,
     start: Start::On(Threads::start),
