@@ -16,6 +16,7 @@
 //! No finding is recorded: what is found here was put there.
 
 mod file;
+mod inexact;
 mod load;
 pub(crate) mod oracle;
 mod outcome;
@@ -32,8 +33,10 @@ use crate::progress::Silent;
 use crate::request::TCG_INSTRUCTIONS_PER_S;
 use crate::session::{Session, now};
 use computation::Descriptor;
+use divergence::NoiseMask;
 use file::Journal;
 use futures::stream::{self, StreamExt};
+use inexact::Doubles;
 use std::collections::BTreeSet;
 use trial::{Bench, Reference};
 use uuid::Uuid;
@@ -184,6 +187,16 @@ async fn carry_on(
     Ok(campaign)
 }
 
+/// What the replicas of trials are held against.
+enum Witness {
+    /// The clean replica that stands for all others.
+    Reference(Reference),
+    /// Clean replicas of machines that are not bit-exact.
+    Doubles(Doubles),
+    /// What is known of their noise.
+    Noise(NoiseMask),
+}
+
 /// What trials are carried out with.
 struct Work<'a> {
     session: &'a Session,
@@ -206,8 +219,11 @@ impl Work<'_> {
             .get(first.computation)
             .ok_or_else(|| ControlError::Computation("the campaign names none".to_owned()))?;
         let bench = Bench::new(self.session, self.machine, computation, plan.replicas)?;
+        let exact = self.machine.spec.deterministic;
         let reference = match plan.kind {
-            TrialKind::Fault => Some(bench.reference().await?),
+            TrialKind::Fault if !exact => Some(Witness::Doubles(bench.doubles().await?)),
+            TrialKind::Clean if !exact => Some(Witness::Noise(bench.mask()?)),
+            TrialKind::Fault => Some(Witness::Reference(bench.reference().await?)),
             TrialKind::Clean => None,
         };
         let (bench, reference) = (&bench, reference.as_ref());
@@ -246,11 +262,17 @@ impl Work<'_> {
 
 async fn carry_out(
     bench: &Bench<'_>,
-    reference: Option<&Reference>,
+    witness: Option<&Witness>,
     trial: &Trial,
 ) -> Result<TrialRecord, ControlError> {
-    match (reference, &trial.order) {
-        (Some(reference), Some(order)) => bench.fault(reference, trial, order).await,
+    match (witness, &trial.order) {
+        (Some(Witness::Reference(reference)), Some(order)) => {
+            bench.fault(reference, trial, order).await
+        }
+        (Some(Witness::Doubles(doubles)), Some(order)) => {
+            bench.inexact_fault(doubles, trial, order).await
+        }
+        (Some(Witness::Noise(mask)), _) => bench.inexact_clean(mask, trial).await,
         _ => bench.clean(trial).await,
     }
 }

@@ -113,6 +113,12 @@ pub enum ControlError {
     /// The user names states that there are not, or not enough.
     #[error("{0}")]
     NoState(String),
+    /// Guest memory was not understood, so that machines could not be aligned.
+    #[error("the machines cannot be aligned: {detail}")]
+    NotUnderstood {
+        /// Why.
+        detail: String,
+    },
     /// The user said stop.
     #[error("interrupted; everything was cleaned up")]
     Interrupted,
@@ -148,6 +154,7 @@ impl ControlError {
             Self::File { .. } => "file",
             Self::State { .. } | Self::Worker(_) => "state-unreadable",
             Self::Image(error) => error.code(),
+            Self::NotUnderstood { .. } => "not-understood",
             Self::NoState(_) => "no-such-state",
             Self::Interrupted => "interrupted",
             Self::Task { .. } | Self::Compare(_) => "internal",

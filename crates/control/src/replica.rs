@@ -342,7 +342,8 @@ async fn live(
             }
         }
         for fault in &mut life.faults {
-            fault.visit(domain, context.machine, expected).await?;
+            let at = (expected, life.buffers.as_slice());
+            fault.visit(domain, context.machine, at).await?;
         }
     }
     Ok(Outcome::Ended)

@@ -136,6 +136,7 @@ fn run() -> Run {
         },
         golden: None,
         undecided_words: 0,
+        noise: None,
         warnings: Vec::new(),
     }
 }

@@ -173,7 +173,8 @@ pub(crate) enum ComputationVerb {
     },
     /// What the library exercises, beside other tools' lists and this processor's extensions
     Coverage,
-    /// Computes a golden digest natively, by which runs with the same seed and size are held too
+    /// Computes a golden digest natively, by which runs with the same seed and size are held too; of
+    /// machines that are not bit-exact learns their noise from clean runs
     Learn(LearnArgs),
 }
 
@@ -188,6 +189,15 @@ pub(crate) struct LearnArgs {
     /// Size: CPU time of one replica, such as `2s`
     #[arg(long, value_parser = parse_duration)]
     pub(crate) budget: Option<Duration>,
+    /// The machine.
+    #[command(flatten)]
+    pub(crate) machine: MachineArgs,
+    /// Clean runs to learn noise from; as many as it takes where absent
+    #[arg(long)]
+    pub(crate) runs: Option<u64>,
+    /// Replicas of each of these runs
+    #[arg(short = 'n', long, default_value_t = 3)]
+    pub(crate) replicas: u32,
 }
 
 /// Verbs of `run`.

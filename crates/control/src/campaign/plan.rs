@@ -213,7 +213,8 @@ impl CampaignPlan {
             .map_or(GRID, |one| one.steps);
         let order = match self.kind {
             TrialKind::Clean => None,
-            TrialKind::Fault => Some(order(&mut random, steps)),
+            TrialKind::Fault if self.machine.icount => Some(order(&mut random, steps)),
+            TrialKind::Fault => Some(inexact_order(number)),
         };
         Trial {
             number,
@@ -234,6 +235,17 @@ pub fn seal(truth: &[u8]) -> String {
 
 fn below(random: &mut ChaCha8Rng, choices: u64) -> u64 {
     random.next_u64() % choices.max(1)
+}
+
+/// A fault at the end of a machine that is not bit-exact: in a named buffer and in other memory of a
+/// program by turns.
+fn inexact_order(number: u32) -> String {
+    let place = if number.is_multiple_of(2) {
+        "buffer"
+    } else {
+        "user"
+    };
+    format!("ram={place}@end")
 }
 
 /// A fault of the mix, at an eighth of the computation.

@@ -89,6 +89,7 @@ impl Synthetic {
             },
             golden: None,
             undecided_words: 0,
+            noise: None,
             warnings: Vec::new(),
         }
     }
