@@ -190,7 +190,7 @@ async fn carry_on(
 /// What the replicas of trials are held against.
 enum Witness {
     /// The clean replica that stands for all others.
-    Reference(Reference),
+    Reference(Box<Reference>),
     /// Clean replicas of machines that are not bit-exact.
     Doubles(Doubles),
     /// What is known of their noise.
@@ -223,7 +223,7 @@ impl Work<'_> {
         let reference = match plan.kind {
             TrialKind::Fault if !exact => Some(Witness::Doubles(bench.doubles().await?)),
             TrialKind::Clean if !exact => Some(Witness::Noise(bench.mask()?)),
-            TrialKind::Fault => Some(Witness::Reference(bench.reference().await?)),
+            TrialKind::Fault => Some(Witness::Reference(Box::new(bench.reference().await?))),
             TrialKind::Clean => None,
         };
         let (bench, reference) = (&bench, reference.as_ref());

@@ -171,6 +171,9 @@ impl<'a> Work<'a> {
     }
 
     fn page(&mut self, standing: Standing) {
+        if self.is_of_buffers(standing) {
+            return;
+        }
         let machines = self.machines;
         let frames: Vec<Option<u64>> = machines
             .iter()
@@ -186,9 +189,6 @@ impl<'a> Work<'a> {
             return self.left_out(ONLY_SOME, there * PAGE);
         };
         let left_out = self.beside_buffers(standing);
-        if left_out.len() as u64 == PAGE / WORD {
-            return;
-        }
         let contents: Vec<&[u8]> = pages.iter().map(|page| page.as_slice()).collect();
         let (equal, count) = (alike(&contents), machines.len() as u64);
         let Some(first) = machines.first() else {
@@ -232,26 +232,40 @@ impl<'a> Work<'a> {
         if process != COMPUTATION_PROCESS {
             return BTreeSet::new();
         }
-        let within = |ranges: &mut dyn Iterator<Item = &Range<u64>>| {
-            let mut words = BTreeSet::new();
-            for range in ranges {
-                let start = range.start.max(address).saturating_sub(address) / WORD * WORD;
-                let end = range.end.min(address.saturating_add(PAGE));
-                let end = end.saturating_sub(address);
-                words.extend((start..end).step_by(8));
-            }
-            words
-        };
-        let all = within(&mut self.all_buffers.iter());
-        if !all.is_empty() {
-            let own = self.buffers.iter();
-            let own: usize = own
-                .map(|checked| within(&mut checked.sound.values()).len())
-                .sum();
-            let beside = (all.len() * self.machines.len()).saturating_sub(own) as u64;
-            self.left_out(BESIDE_BUFFER, beside * WORD);
+        let all = covered(&self.all_buffers, address);
+        if all == 0 {
+            return BTreeSet::new();
         }
-        all
+        self.beside(standing, address, all);
+        let words = self.all_buffers.iter();
+        words
+            .flat_map(|range| words_within(range, address))
+            .collect()
+    }
+
+    /// Whether a page lies within a buffer of some machine, so that nothing of it is compared here.
+    fn is_of_buffers(&mut self, standing: Standing) -> bool {
+        let Standing::User { process, address } = standing else {
+            return false;
+        };
+        let end = address.saturating_add(PAGE);
+        let mut ranges = self.all_buffers.iter();
+        let inside = ranges.any(|range| range.start <= address && end <= range.end);
+        if process != COMPUTATION_PROCESS || !inside {
+            return false;
+        }
+        self.beside(standing, address, PAGE / WORD);
+        true
+    }
+
+    /// Counts what of a page machines have where only others have a buffer.
+    fn beside(&mut self, standing: Standing, address: u64, all: u64) {
+        let there = self.machines.iter().zip(&self.buffers);
+        let there = there.filter(|(machine, _)| machine.places.frame_of(standing).is_some());
+        let beside: u64 = there
+            .map(|(_, checked)| all.saturating_sub(covered(checked.sound.values(), address)))
+            .sum();
+        self.left_out(BESIDE_BUFFER, beside * WORD);
     }
 
     /// Objects that lie in changed frames of any machine.
@@ -445,6 +459,21 @@ fn merged(buffers: &[Checked]) -> Vec<Range<u64>> {
         }
     }
     merged
+}
+
+/// How many words of the page at an address some ranges touch.
+fn covered<'r>(ranges: impl IntoIterator<Item = &'r Range<u64>>, address: u64) -> u64 {
+    let ranges = ranges.into_iter();
+    ranges
+        .map(|range| words_within(range, address).count() as u64)
+        .sum()
+}
+
+/// The words of the page at an address that a range touches, by their offset.
+fn words_within(range: &Range<u64>, address: u64) -> impl Iterator<Item = u64> + use<> {
+    let end = range.end.min(address.saturating_add(PAGE));
+    let first = range.start.max(address).saturating_sub(address) / WORD * WORD;
+    (first..end.saturating_sub(address)).step_by(8)
 }
 
 fn alike(contents: &[&[u8]]) -> bool {

@@ -93,6 +93,18 @@ pub struct KernelObject {
 /// The longest object that is believed: a task with all vector registers has less than a third.
 const MAX_OBJECT_BYTES: u64 = 32 << 10;
 
+/// Variables that are stacks, or stacks side by side, from the start of a page on.
+const STACKS: [&str; 4] = [
+    "init_stack",
+    "irq_stack_backing_store",
+    "entry_stack_storage",
+    "exception_stacks",
+];
+
+fn is_stack((name, _): (&str, u64)) -> bool {
+    STACKS.contains(&name)
+}
+
 impl Introspection<'_> {
     /// Where the page in a frame stands.
     ///
@@ -102,12 +114,18 @@ impl Introspection<'_> {
         let address = self.kernel.image_address(frame.wrapping_mul(PAGE));
         let of_image = self.kernel.image_range().contains(&address);
         if of_image && !self.was_given_back(frame) {
+            if self.image_variable(address).is_some_and(is_stack) {
+                return Err(Nowhere::KernelStack);
+            }
             return Ok(Standing::Image { address });
         }
         if let Some(found) = self.reverse.cpus.get(&frame)
             && !self.was_given_back(frame)
         {
             let (cpu, offset) = (found.cpu, found.offset);
+            if self.cpu_variable(offset).is_some_and(is_stack) {
+                return Err(Nowhere::KernelStack);
+            }
             return Ok(Standing::Cpu { cpu, offset });
         }
         if self.reverse.tables.contains_key(&frame) {

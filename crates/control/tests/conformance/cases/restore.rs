@@ -83,9 +83,8 @@ pub(crate) async fn a_snapshot_that_does_not_fit_is_refused(
 ) -> anyhow::Result<()> {
     let machine = provider.machine().await?;
     let refused = async |spec: &MachineSpec, snapshot: &Snapshot| {
-        let restored = provider
-            .hypervisor()
-            .restore(spec, snapshot, &[provider.cpu()]);
+        let cpus = [provider.cpu()];
+        let restored = provider.hypervisor().restore(spec, snapshot, &cpus);
         let error = restored.await.err().context("it was restored")?;
         Ok::<_, anyhow::Error>(error.to_string())
     };
