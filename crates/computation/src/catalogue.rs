@@ -9,7 +9,7 @@ use crate::kernel::Kernel;
 use crate::kernels::{
     aes, bigint, compress, copy, core, crc, decompose, elementary, fft, fused, gather, hashes,
     interpreter, kernel_paths, linpack, matmul, memory, multiply, sha256, sort, sqlite, stream,
-    text, vectors, x87, zstd,
+    text, threads, vectors, x87, zstd,
 };
 use crate::system::{Model, System};
 use serde::{Deserialize, Serialize};
@@ -204,7 +204,7 @@ impl Descriptor {
     }
 }
 
-static CATALOGUE: [Descriptor; 26] = [
+static CATALOGUE: [Descriptor; 27] = [
     aes::ENTRY,
     bigint::ENTRY,
     compress::ENTRY,
@@ -228,6 +228,7 @@ static CATALOGUE: [Descriptor; 26] = [
     sqlite::ENTRY,
     stream::ENTRY,
     text::ENTRY,
+    threads::ENTRY,
     vectors::ENTRY,
     x87::ENTRY,
     zstd::ENTRY,

@@ -136,7 +136,7 @@ mod tests {
 
     /// What ships, by computation: a step, the least that a run takes, and what a default budget
     /// takes.
-    const SHIPPED: [(&str, &[u64]); 26] = [
+    const SHIPPED: [(&str, &[u64]); 27] = [
         ("aes", &[1, 64, 995]),
         ("bigint", &[1, 16, 1406]),
         ("compress", &[1, 8, 18]),
@@ -160,6 +160,7 @@ mod tests {
         ("sqlite", &[1, 16, 59]),
         ("stream", &[1, 2, 98]),
         ("text", &[1, 4, 178]),
+        ("threads", &[1, 8, 13]),
         ("vectors", &[1, 4, 172]),
         ("x87", &[1, 4, 1234]),
         ("zstd", &[1, 4, 158]),

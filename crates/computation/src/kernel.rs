@@ -13,6 +13,28 @@
 use crate::digest::DIGEST_BYTES;
 use sha2::{Digest as _, Sha256};
 
+/// Memory of a computation that holds what it works on, by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NamedBuffer {
+    /// Its name: the same in every run, wherever the memory lies.
+    pub name: &'static str,
+    /// The address of its first byte, in the process that runs the computation.
+    pub address: u64,
+    /// How long it is.
+    pub bytes: u64,
+}
+
+impl NamedBuffer {
+    /// The memory of some values.
+    pub(crate) fn of<T>(name: &'static str, values: &[T]) -> Self {
+        Self {
+            name,
+            address: values.as_ptr().addr() as u64,
+            bytes: size_of_val(values) as u64,
+        }
+    }
+}
+
 /// A running computation.
 pub trait Kernel {
     /// Does one step. Nothing is logged.
@@ -26,6 +48,12 @@ pub trait Kernel {
 
     /// What the computation counted, as (name, value). Equal states have equal metrics.
     fn metrics(&self) -> Vec<(String, f64)>;
+
+    /// The memory that it works on, where it lies at another place in each run. Every byte of it
+    /// depends on seed and steps alone. What lies always at the same place need not be named.
+    fn buffers(&self) -> Vec<NamedBuffer> {
+        Vec::new()
+    }
 }
 
 /// A value that begins on a page of its own: `Vec<PageAligned<T>>`, with `T` a page in size, is a

@@ -38,6 +38,6 @@ pub mod system;
 
 pub use catalogue::{Descriptor, Sensitivity, Target, catalogue, find, steps_for};
 pub use digest::Digest;
-pub use kernel::Kernel;
+pub use kernel::{Kernel, NamedBuffer};
 pub use select::{Selection, select};
 pub use system::System;

@@ -11,6 +11,9 @@ use std::collections::BTreeMap;
 /// child may not, as another thread could hold the allocator's lock.
 pub type Work = fn(&mut [u8]);
 
+/// What a thread does while another does something else.
+pub type Task<'a> = &'a mut (dyn FnMut() + Send);
+
 /// A system call failed, or came to something else than it should: the error number, or 0 where
 /// there is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +51,13 @@ pub trait System {
     /// # Errors
     /// The system's; the work may be done in part.
     fn in_turns(&mut self, bytes: &mut [u8], work: Work, turns: u32) -> Result<(), Fault>;
+
+    /// Does both at the same time, in two threads, on two processors where there are two. The second
+    /// may wait for the first, never the first for the second: a model does one after the other.
+    ///
+    /// # Errors
+    /// The system's; neither may have been done, or both.
+    fn together(&mut self, tasks: [Task<'_>; 2]) -> Result<(), Fault>;
 }
 
 /// The longest buffer: what a pipe holds, so that one process can fill and then empty it.
@@ -87,6 +97,11 @@ impl System for Model {
         for _ in 0..turns {
             work(bytes);
         }
+        Ok(())
+    }
+
+    fn together(&mut self, tasks: [Task<'_>; 2]) -> Result<(), Fault> {
+        tasks.into_iter().for_each(|task| task());
         Ok(())
     }
 }

@@ -16,6 +16,7 @@
 //! No finding is recorded: what is found here was put there.
 
 mod file;
+mod inexact;
 mod load;
 pub(crate) mod oracle;
 mod outcome;
@@ -27,13 +28,15 @@ pub use outcome::{Tally, TrialOutcome};
 pub use plan::{CampaignPlan, MAX_TRIALS, PlannedComputation, Trial, TrialKind, seal};
 
 use crate::error::ControlError;
-use crate::machine::{self, PreparedMachine};
+use crate::machine::{self, MachineRequest, PreparedMachine};
 use crate::progress::Silent;
 use crate::request::TCG_INSTRUCTIONS_PER_S;
 use crate::session::{Session, now};
 use computation::Descriptor;
+use divergence::NoiseMask;
 use file::Journal;
 use futures::stream::{self, StreamExt};
+use inexact::Doubles;
 use std::collections::BTreeSet;
 use trial::{Bench, Reference};
 use uuid::Uuid;
@@ -53,6 +56,8 @@ pub struct CampaignRequest {
     pub seed: u64,
     /// The size of a computation, as CPU time of one replica.
     pub budget_s: f64,
+    /// The machine that replicas are.
+    pub machine: MachineRequest,
 }
 
 /// Who is told of each trial as it ends.
@@ -65,6 +70,7 @@ pub trait CampaignSink: Send + Sync {
 
 impl CampaignRequest {
     fn plan(&self) -> Result<CampaignPlan, ControlError> {
+        self.machine.check()?;
         let out_of_range = |what: String| Err(ControlError::OutOfRange(what));
         if !(1..=MAX_TRIALS).contains(&self.trials) {
             return out_of_range(format!("{} trials: 1 to {MAX_TRIALS}", self.trials));
@@ -88,6 +94,7 @@ impl CampaignRequest {
             kind: self.kind,
             trials: self.trials,
             replicas: self.replicas,
+            machine: self.machine.into(),
             computations: self.computations.iter().map(size).collect(),
         })
     }
@@ -144,9 +151,12 @@ async fn carry_on(
 ) -> Result<Campaign, ControlError> {
     sink.begins(&campaign);
     let cache = session.store_path.join("cache/machines");
-    let cpu = session.host.cpus.first().copied().unwrap_or(0);
-    let spec = machine::standard_spec()?;
-    let machine = machine::prepare(&session.hypervisor, &cache, spec, cpu, &Silent).await?;
+    let cpus = &session.host.cpus;
+    let wanted = MachineRequest::try_from(&campaign.header.plan.machine)?;
+    let cpus = cpus.get(..wanted.host_cpus(cpus.len())).unwrap_or_default();
+    let spec = wanted.spec()?;
+    machine::see_usable(&session.hypervisor, &spec, cpus).await?;
+    let machine = machine::prepare(&session.hypervisor, &cache, spec, cpus, &Silent).await?;
     let done = campaign.done();
     let left: Vec<Trial> = campaign.header.plan.draw().into_iter().collect();
     let left = left
@@ -177,6 +187,16 @@ async fn carry_on(
     Ok(campaign)
 }
 
+/// What the replicas of trials are held against.
+enum Witness {
+    /// The clean replica that stands for all others.
+    Reference(Box<Reference>),
+    /// Clean replicas of machines that are not bit-exact.
+    Doubles(Doubles),
+    /// What is known of their noise.
+    Noise(NoiseMask),
+}
+
 /// What trials are carried out with.
 struct Work<'a> {
     session: &'a Session,
@@ -199,8 +219,11 @@ impl Work<'_> {
             .get(first.computation)
             .ok_or_else(|| ControlError::Computation("the campaign names none".to_owned()))?;
         let bench = Bench::new(self.session, self.machine, computation, plan.replicas)?;
+        let exact = self.machine.spec.deterministic;
         let reference = match plan.kind {
-            TrialKind::Fault => Some(bench.reference().await?),
+            TrialKind::Fault if !exact => Some(Witness::Doubles(bench.doubles().await?)),
+            TrialKind::Clean if !exact => Some(Witness::Noise(bench.mask()?)),
+            TrialKind::Fault => Some(Witness::Reference(Box::new(bench.reference().await?))),
             TrialKind::Clean => None,
         };
         let (bench, reference) = (&bench, reference.as_ref());
@@ -239,11 +262,17 @@ impl Work<'_> {
 
 async fn carry_out(
     bench: &Bench<'_>,
-    reference: Option<&Reference>,
+    witness: Option<&Witness>,
     trial: &Trial,
 ) -> Result<TrialRecord, ControlError> {
-    match (reference, &trial.order) {
-        (Some(reference), Some(order)) => bench.fault(reference, trial, order).await,
+    match (witness, &trial.order) {
+        (Some(Witness::Reference(reference)), Some(order)) => {
+            bench.fault(reference, trial, order).await
+        }
+        (Some(Witness::Doubles(doubles)), Some(order)) => {
+            bench.inexact_fault(doubles, trial, order).await
+        }
+        (Some(Witness::Noise(mask)), _) => bench.inexact_clean(mask, trial).await,
         _ => bench.clean(trial).await,
     }
 }

@@ -1,10 +1,10 @@
 //! What this machine can do; for each lack the command that mends it.
 
-use crate::machine::{self, boot};
+use crate::machine::{self, KVM_DEVICE, MachineRequest, boot};
 use crate::session::{Session, SessionConfig};
 use hypervisor::host::free_bytes;
 use hypervisor::qemu::binary::QemuBinary;
-use hypervisor::{Accelerator, Channel, HostInfo, Hypervisor, MachineSpec, PageListMethod, Signal};
+use hypervisor::{Accelerator, HostInfo, Hypervisor, MachineSpec, PageListMethod};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -35,9 +35,6 @@ pub struct Check {
 
 /// CPU and wall time of a probe boot: ten times what it takes on a slow host.
 const PROBE_LIMIT: Duration = Duration::from_secs(30);
-
-/// The same for KVM, which boots in a second or never.
-const KVM_PROBE_LIMIT: Duration = Duration::from_secs(10);
 
 /// Free space below which runs fail soon.
 const COMFORTABLE_BYTES: u64 = 1 << 30;
@@ -205,28 +202,28 @@ async fn boots(session: &Session) -> Check {
 /// KVM is used by nobody before a boot on it has passed within its limit.
 async fn kvm(session: &Session) -> Check {
     let name = "kvm";
-    if !Path::new("/dev/kvm").exists() {
+    if !Path::new(KVM_DEVICE).exists() {
         let remedy = "not needed; on a host with KVM, load kvm_amd or kvm_intel";
         return Check::limited(
             name,
-            "no /dev/kvm; QEMU's translator is used".to_owned(),
+            format!("no {KVM_DEVICE}; QEMU's translator is used"),
             remedy,
         );
     }
-    let kernel = machine::default_kernel();
-    let spec = machine::spec(kernel, Accelerator::Kvm, Signal::Pci, Channel::Serial);
-    let spec = match spec {
-        Ok(spec) => MachineSpec {
-            cpu_model: "host".to_owned(),
-            ..spec
-        },
+    let request = MachineRequest {
+        accelerator: Accelerator::Kvm,
+        ..MachineRequest::default()
+    };
+    let spec = match request.spec() {
+        Ok(spec) => spec,
         Err(error) => return Check::missing(name, error.to_string(), error.remedy()),
     };
-    match probe(&session.hypervisor, &spec, &session.host, KVM_PROBE_LIMIT).await {
-        Ok(release) => Check::ok(name, format!("Linux {release} boots on it")),
+    let cpu = session.host.cpus.first().copied().unwrap_or(0);
+    match machine::probe_kvm(&session.hypervisor, &spec, &[cpu]).await {
+        Ok(hello) => Check::ok(name, format!("Linux {} boots on it", hello.kernel_release)),
         Err(error) => Check::limited(
             name,
-            format!("a probe boot on it did not pass: {error}"),
+            error.to_string(),
             "not needed; QEMU's translator is used",
         ),
     }
@@ -239,6 +236,6 @@ async fn probe(
     limit: Duration,
 ) -> Result<String, crate::ControlError> {
     let cpu = host.cpus.first().copied().unwrap_or(0);
-    let hello = boot::probe(hypervisor, spec, cpu, limit).await?;
+    let hello = boot::probe(hypervisor, spec, &[cpu], limit).await?;
     Ok(hello.kernel_release)
 }

@@ -51,6 +51,12 @@ pub enum ControlError {
     /// This build holds no guest program.
     #[error("this build of vardoger holds no guest program")]
     NoGuestProgram,
+    /// Machines cannot be made on KVM here.
+    #[error("no machine on KVM: {detail}")]
+    NoKvm {
+        /// What is in the way.
+        detail: String,
+    },
     /// The number of replicas is out of range.
     #[error("{replicas} replicas: a run takes 1 to {most}")]
     Replicas {
@@ -107,6 +113,12 @@ pub enum ControlError {
     /// The user names states that there are not, or not enough.
     #[error("{0}")]
     NoState(String),
+    /// Guest memory was not understood, so that machines could not be aligned.
+    #[error("the machines cannot be aligned: {detail}")]
+    NotUnderstood {
+        /// Why.
+        detail: String,
+    },
     /// The user said stop.
     #[error("interrupted; everything was cleaned up")]
     Interrupted,
@@ -135,12 +147,14 @@ impl ControlError {
             Self::NoKernel { .. } => "kernel-missing",
             Self::NotAKernel { .. } => "not-a-kernel",
             Self::NoGuestProgram => "guest-program-missing",
+            Self::NoKvm { .. } => "kvm-unusable",
             Self::Replicas { .. } | Self::OutOfRange(_) => "out-of-range",
             Self::NotReady { .. } => "guest-not-ready",
             Self::Protocol { .. } => "guest-protocol",
             Self::File { .. } => "file",
             Self::State { .. } | Self::Worker(_) => "state-unreadable",
             Self::Image(error) => error.code(),
+            Self::NotUnderstood { .. } => "not-understood",
             Self::NoState(_) => "no-such-state",
             Self::Interrupted => "interrupted",
             Self::Task { .. } | Self::Compare(_) => "internal",
@@ -190,6 +204,10 @@ impl ControlError {
             }
             Self::NotReady { .. } => Some(
                 "try another kernel (VARDOGER_KERNEL); `vardoger doctor` boots one and says more"
+                    .to_owned(),
+            ),
+            Self::NoKvm { .. } => Some(
+                "--accelerator tcg needs no KVM; `vardoger doctor` says what KVM lacks here"
                     .to_owned(),
             ),
             Self::NoState(_) => Some(

@@ -17,7 +17,7 @@ pub(crate) use told::distort;
 use crate::error::ControlError;
 use crate::injection::{FaultMode, FaultPart, PlannedInjection, RamWhere};
 use crate::machine::PreparedMachine;
-use computation::job::Mark;
+use computation::job::{Buffer, Mark};
 use hypervisor::{ChangedPages, Domain};
 use model::{Fate, GuestPhysicalAddress, InjectionRecord, ReplicaIndex};
 
@@ -67,7 +67,7 @@ impl<'a> Fault<'a> {
         &mut self,
         domain: &mut dyn Domain,
         machine: &PreparedMachine,
-        mark: Mark,
+        (mark, buffers): (Mark, &[Buffer]),
     ) -> Result<(), ControlError> {
         if !self.planned.marks.contains(&mark) {
             return Ok(());
@@ -83,7 +83,7 @@ impl<'a> Fault<'a> {
             FaultPart::Ram(place) if self.planned.injection.mode.puts_back() => {
                 self.put_back(domain, *place, machine).await
             }
-            FaultPart::Ram(place) => self.byte(domain, *place, machine).await,
+            FaultPart::Ram(place) => self.byte(domain, *place, machine, buffers).await,
         }
     }
 
@@ -109,10 +109,11 @@ impl<'a> Fault<'a> {
         domain: &mut dyn Domain,
         place: RamWhere,
         machine: &PreparedMachine,
+        buffers: &[Buffer],
     ) -> Result<(), ControlError> {
         let address = match self.site {
             Some(Site::Byte(address)) => address,
-            _ => memory::locate(domain, self.planned, place, machine)?,
+            _ => memory::locate(domain, self.planned, place, machine, buffers)?,
         };
         self.site = Some(Site::Byte(address));
         let bit = self.planned.bit(8);

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! PART[=WHERE][:BIT][@WHEN][,replica=K][,mode=MODE]
-//!   ram           WHERE: live (default) | text | any | 0xADDRESS
+//!   ram           WHERE: live (default) | text | buffer | user | any | 0xADDRESS
 //!   reg=NAME
 //!   log[=LINE]    metric[=NAME]    at the end
 //!   hang
@@ -78,6 +78,10 @@ pub enum RamWhere {
     Live,
     /// The kernel's code.
     Text,
+    /// A buffer that the computation has named.
+    Buffer,
+    /// A page of a program that changed since the snapshot, outside of named buffers.
+    User,
     /// Anywhere.
     Any,
     /// The byte at a guest-physical address.

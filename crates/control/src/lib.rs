@@ -15,10 +15,12 @@
 //! | [`diff`] | saved states against each other, read in a process of their own |
 //! | [`image`] | disk images: into their history, and out of it |
 //! | [`golden`] | learned golden digests |
+//! | [`noise`] | what is known of the noise of machines that are not bit-exact |
 //! | [`doctor`] | what this machine can do |
 //!
 //! No SQL, no QMP and no terminal here: engines and adapters are joined, nothing more.
 
+mod alignment;
 pub mod campaign;
 pub mod diff;
 pub mod doctor;
@@ -32,6 +34,7 @@ mod inject;
 pub mod injection;
 mod leftover;
 pub mod machine;
+pub mod noise;
 pub mod program;
 pub mod progress;
 mod provenance;

@@ -17,6 +17,8 @@ pub(crate) fn provenance(
         hypervisor: session.hypervisor.version().to_owned(),
         accelerator: machine.spec.accelerator.name().to_owned(),
         cpu_model: machine.spec.cpu_model.clone(),
+        vcpus: machine.spec.vcpus,
+        icount: machine.spec.deterministic,
         kernel: machine.hello.kernel_release.clone(),
         kernel_digest: machine.kernel_digest.clone(),
         guest_digest: machine.guest_digest.clone(),

@@ -8,7 +8,8 @@
 use crate::injection::FaultMode;
 use crate::request::TCG_INSTRUCTIONS_PER_S;
 use computation::{Descriptor, find, steps_for};
-use model::{InjectionRecord, Run};
+use hypervisor::Accelerator;
+use model::{InjectionRecord, Provenance, Run};
 
 /// The command line that does this run again; `None` where the library of this version no longer
 /// holds the computation in that version or size.
@@ -24,9 +25,25 @@ pub fn command(run: &Run) -> Option<String> {
         format!("-n {}", run.replicas.len()),
         format!("--seed {:#x}", made.seed),
     ];
+    words.extend(machine(made));
     words.extend(budget(computation, made.steps)?);
     words.extend(run.injections.iter().map(fault));
     Some(words.join(" "))
+}
+
+/// The flags of a machine that is not the standard one.
+fn machine(made: &Provenance) -> Vec<String> {
+    let kvm = made.accelerator == Accelerator::Kvm.name();
+    let flags = [
+        (made.vcpus > 1, format!("--vcpus {}", made.vcpus)),
+        (kvm, "--accelerator kvm".to_owned()),
+        (
+            !made.icount && made.vcpus == 1 && made.accelerator == Accelerator::Tcg.name(),
+            "--icount off".to_owned(),
+        ),
+    ];
+    let flags = flags.into_iter().filter(|(wanted, _)| *wanted);
+    flags.map(|(_, flag)| flag).collect()
 }
 
 /// The flag that gives this number of steps; nothing where the default does.
@@ -101,6 +118,23 @@ mod tests {
                 prop_assert_eq!(steps_for(computation, read, TCG_INSTRUCTIONS_PER_S), steps);
             }
         }
+    }
+
+    #[test]
+    fn a_machine_of_another_kind_is_named() {
+        let made = |accelerator: &str, vcpus, icount| {
+            machine(&Provenance {
+                accelerator: accelerator.to_owned(),
+                vcpus,
+                icount,
+                ..Provenance::default()
+            })
+            .join(" ")
+        };
+        assert_eq!(made("tcg", 1, true), "");
+        assert_eq!(made("tcg", 2, false), "--vcpus 2");
+        assert_eq!(made("tcg", 1, false), "--icount off");
+        assert_eq!(made("kvm", 1, false), "--accelerator kvm");
     }
 
     fn record(part: &str, mode: FaultMode, when: &str) -> InjectionRecord {

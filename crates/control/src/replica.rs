@@ -20,8 +20,8 @@ use crate::program::Program;
 use crate::progress::{Progress, ProgressSink};
 use crate::request::{Keep, RunPlan};
 use computation::job::{
-    self, Extent, FileAssembler, Job, JobResult, LineReader, Mark, Message, Metric, ProgramEnd,
-    StopBy, StreamEnd,
+    self, Buffer, Extent, FileAssembler, Job, JobResult, LineReader, Mark, Message, Metric,
+    ProgramEnd, StopBy, StreamEnd,
 };
 use hypervisor::{CpuSlot, Domain, HostInfo, Hypervisor, RunRoot, Stop, WaitLimits};
 use model::{
@@ -35,6 +35,9 @@ use std::time::{Duration, Instant};
 
 /// Wall time of a replica over its CPU time: emulators are nice, and hosts are busy.
 const WALL_PER_CPU: u32 = 20;
+
+/// Named buffers of one replica: more than any computation has.
+const MAX_BUFFERS: usize = 64;
 
 /// What all replicas of a run share.
 pub(crate) struct ReplicaContext<'a> {
@@ -59,6 +62,8 @@ pub(crate) struct Captured {
     pub(crate) exported: Option<Exported>,
     pub(crate) whole: Option<Whole>,
     pub(crate) dropped_bytes: u64,
+    /// Memory of the computation, as the guest named it: untrusted.
+    pub(crate) buffers: Vec<Buffer>,
     /// What of a program's output was left out, in words.
     pub(crate) cut: Vec<String>,
 }
@@ -76,12 +81,13 @@ pub(crate) async fn run_replica(
     index: u32,
 ) -> Result<Captured, ControlError> {
     let name = ReplicaIndex(index);
-    let cpu = context.plan.cpus.get(index as usize).copied().unwrap_or(0);
-    let slot = CpuSlot::take(context.root, cpu).await?;
+    let cpus = context.plan.cpus.get(index as usize);
+    let cpus = cpus.map_or(&[0][..], Vec::as_slice);
+    let slots = CpuSlot::take_all(context.root, cpus).await?;
     let machine = context.machine;
     let mut domain = context
         .hypervisor
-        .restore(&machine.spec, &machine.snapshot, cpu)
+        .restore(&machine.spec, &machine.snapshot, cpus)
         .await?;
     context.progress.step(Progress::Restored(name));
     order(domain.as_mut(), context)?;
@@ -106,7 +112,7 @@ pub(crate) async fn run_replica(
         wall,
         host_faults,
     };
-    let placement = context.host.placement(cpu);
+    let placement = context.host.placement(cpus);
     let exported = export(domain.as_mut(), context, index).await?;
     life.distort(&outcome)?;
     let state = capture(domain.as_mut(), &life, outcome.clone()).await?;
@@ -116,7 +122,7 @@ pub(crate) async fn run_replica(
         None
     };
     domain.destroy().await;
-    drop(slot);
+    drop(slots);
     context.progress.step(Progress::Done(name, outcome));
     let captured = assemble(
         name,
@@ -142,6 +148,7 @@ struct Life<'a> {
     result: Option<JobResult>,
     faults: Vec<Fault<'a>>,
     payload: Vec<Extent>,
+    buffers: Vec<Buffer>,
     end: Option<ProgramEnd>,
 }
 
@@ -207,8 +214,15 @@ impl<'a> Life<'a> {
                     self.payload.extend(extents);
                     said = Said::Payload;
                 }
+                Message::Buffer(buffer) if self.buffers.len() < MAX_BUFFERS => {
+                    self.buffers.push(buffer);
+                }
                 Message::Exit(end) => self.end = Some(*end),
-                Message::Hello(_) | Message::Ready | Message::File(_) | Message::Data(_) => {}
+                Message::Hello(_)
+                | Message::Ready
+                | Message::Buffer(_)
+                | Message::File(_)
+                | Message::Data(_) => {}
             }
         }
         said
@@ -328,7 +342,8 @@ async fn live(
             }
         }
         for fault in &mut life.faults {
-            fault.visit(domain, context.machine, expected).await?;
+            let at = (expected, life.buffers.as_slice());
+            fault.visit(domain, context.machine, at).await?;
         }
     }
     Ok(Outcome::Ended)
@@ -443,6 +458,7 @@ fn assemble(
         exported: None,
         whole: None,
         dropped_bytes: life.reader.loss().dropped_bytes,
+        buffers: life.buffers,
     }
 }
 

@@ -3,6 +3,7 @@
 
 use crate::error::ControlError;
 use crate::injection::{Injection, InjectionError, PlannedInjection, plan};
+use crate::machine::MachineRequest;
 use crate::program::{self, Program};
 use computation::Descriptor;
 use computation::job::Mark;
@@ -123,6 +124,8 @@ pub struct RunRequest {
     pub timeout: Option<Duration>,
     /// What a statistical deviation is held against, times its baseline.
     pub multiplier: f64,
+    /// The machine that replicas are.
+    pub machine: MachineRequest,
 }
 
 /// A run as it will be done.
@@ -140,8 +143,8 @@ pub struct RunPlan {
     pub steps: u64,
     /// How many replicas run at once.
     pub jobs: u32,
-    /// The host CPU of each replica.
-    pub cpus: Vec<u32>,
+    /// The host CPUs of each replica, by vCPU in turn.
+    pub cpus: Vec<Vec<u32>>,
     /// Faults to inject, in the order of their marks.
     pub injections: Vec<PlannedInjection>,
     /// The marks at which every replica stops, in order: the same for all, or they would differ.
@@ -172,14 +175,10 @@ impl RunRequest {
         } else {
             host_cpus
         };
-        let most = u32::try_from(host_cpus.len()).unwrap_or(u32::MAX);
+        let width = self.machine.host_cpus(host_cpus.len());
+        let most = u32::try_from(host_cpus.len() / width).unwrap_or(u32::MAX);
         let jobs = self.jobs.unwrap_or_else(|| most.saturating_sub(1).max(1));
-        let cpus = host_cpus
-            .iter()
-            .copied()
-            .cycle()
-            .take(self.replicas as usize)
-            .collect();
+        let cpus = placements(host_cpus, width, 0, self.replicas as usize);
         Ok(RunPlan {
             computation: self.computation,
             choice: self.choice,
@@ -208,6 +207,7 @@ impl RunRequest {
     }
 
     fn check(&self) -> Result<(), ControlError> {
+        self.machine.check()?;
         if !(1..=MAX_REPLICAS).contains(&self.replicas) {
             return Err(ControlError::Replicas {
                 replicas: self.replicas,
@@ -240,6 +240,23 @@ impl RunRequest {
     }
 }
 
+/// The host CPUs of each of so many replicas, which take them in turn from the `turn`-th on, `width`
+/// each.
+pub(crate) fn placements(
+    host_cpus: &[u32],
+    width: usize,
+    turn: usize,
+    replicas: usize,
+) -> Vec<Vec<u32>> {
+    let count = host_cpus.len().max(1);
+    let of_replica = |replica: usize| {
+        let first = (turn + replica * width) % count;
+        let cpus = host_cpus.iter().cycle().skip(first);
+        cpus.copied().take(width).collect()
+    };
+    (0..replicas).map(of_replica).collect()
+}
+
 /// Refuses marks that only a computation of the library has.
 fn check_program_marks(injections: &[Injection]) -> Result<(), InjectionError> {
     let mut marks = injections.iter().map(|injection| injection.when);
@@ -264,4 +281,19 @@ fn stops(injections: &[PlannedInjection], steps: u64) -> Result<Vec<Mark>, Contr
     }
     stops.sort_by_key(|mark| mark.at(steps));
     Ok(stops)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replicas_take_the_cpus_in_turn() {
+        let cpus = [4, 5, 6];
+        let one = placements(&cpus, 1, 1, 4);
+        assert_eq!(one, [[5], [6], [4], [5]]);
+        let two = placements(&cpus, 2, 0, 3);
+        assert_eq!(two, [[4, 5], [6, 4], [5, 6]]);
+        assert_eq!(placements(&[7], 1, 3, 2), [[7], [7]]);
+    }
 }

@@ -13,12 +13,14 @@
 //!
 //! Replicas run `jobs` at a time, each on a CPU of its own; dropping the run ends all of them.
 
+use crate::alignment::align_all;
 use crate::error::ControlError;
 use crate::evidence::{self, ExportDirectory};
 use crate::explain;
 use crate::golden::known_digest;
 use crate::injection::{FaultPart, RamWhere};
 use crate::machine::{self, PreparedMachine};
+use crate::noise;
 use crate::progress::{Progress, ProgressSink};
 use crate::provenance::provenance;
 use crate::replica::{Captured, ReplicaContext, run_replica};
@@ -26,11 +28,17 @@ use crate::request::{Keep, RunPlan, RunRequest};
 use crate::session::{Session, new_finding_id, new_run_id, now};
 use crate::surroundings::{metric_history, surroundings};
 use divergence::hint::Machine;
-use divergence::{Analysis, Context, FindingDraft, MetricHistory, NotCompared, Options, Replica};
+use divergence::{
+    Aligned, Analysis, Context, FindingDraft, MetricHistory, NoiseModel, NotCompared, Options,
+    Replica,
+};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use hypervisor::host::need_space;
 use hypervisor::{Accelerator, HypervisorError};
-use model::{Engine, Event, Fate, Finding, InjectionRecord, Level, NodeRef, Run, RunId, Timestamp};
+use model::{
+    Engine, Event, Fate, Finding, InjectionRecord, Level, NodeRef, NoiseRecord, Run, RunId,
+    Timestamp, Verdict,
+};
 use state::Base;
 
 /// Room in the store that a run needs before it starts, besides whole images.
@@ -48,8 +56,9 @@ pub async fn start(
     progress: &dyn ProgressSink,
     interruption: impl Future<Output = ()>,
 ) -> Result<Run, ControlError> {
+    let request_machine = request.machine;
     let plan = request.plan(&session.host.cpus)?;
-    let spec = machine::standard_spec()?;
+    let spec = request_machine.spec()?;
     carry_out_and_record(session, plan, spec, progress, interruption).await
 }
 
@@ -151,8 +160,9 @@ async fn carry_out(
     progress: &dyn ProgressSink,
 ) -> Result<Run, ControlError> {
     let cache = session.store_path.join("cache/machines");
-    let cpu = plan.cpus.first().copied().unwrap_or(0);
-    let machine = machine::prepare(&session.hypervisor, &cache, spec, cpu, progress).await?;
+    let cpus = plan.cpus.first().map_or(&[0][..], Vec::as_slice);
+    machine::see_usable(&session.hypervisor, &spec, cpus).await?;
+    let machine = machine::prepare(&session.hypervisor, &cache, spec, cpus, progress).await?;
     let export = match plan.keep {
         Keep::Differing => None,
         Keep::All => Some(ExportDirectory::create(session, id)?),
@@ -187,10 +197,18 @@ async fn carry_out(
     let dropped_bytes = captured.iter().map(|replica| replica.dropped_bytes).sum();
     let golden_digest = golden.as_deref();
     let history = metric_history(session, &provenance(plan, &machine, session)).await;
-    let known = (golden_digest, Some(&history));
+    let noise = Noise::of(session, plan, &machine, &captured)?;
+    let aligned = noise.as_ref().and_then(|noise| noise.aligned.as_ref().ok());
+    let known = Known {
+        golden: golden_digest,
+        history: Some(&history),
+        aligned,
+    };
     let mut analysis = analyse(&replicas, dropped_bytes, &machine, plan, known)?;
-    let injections = injections(&captured, &analysis);
-    evidence::list_injected_words(&mut analysis, &injections, &captured, &machine);
+    let injections = injections(&captured, &analysis, aligned);
+    if machine.spec.deterministic {
+        evidence::list_injected_words(&mut analysis, &injections, &captured, &machine);
+    }
     explain::explain(&mut analysis, &captured, &machine);
     if !analysis.findings.is_empty() {
         explain(session, &mut analysis, &captured, &machine, plan).await;
@@ -202,17 +220,101 @@ async fn carry_out(
         .iter()
         .map(|draft| finding(draft, id, &blobs.for_finding(draft)))
         .collect();
+    if let Some(noise) = &noise {
+        noise.adapt(session, &analysis, &injections)?;
+    }
     let run = assemble(
         (id, started),
         plan,
         &machine,
         captured,
-        (analysis, golden, injections),
+        (analysis, golden, injections, noise.as_ref()),
         &blobs,
         session,
     );
     record(session, &run, &findings, &blobs).await?;
     Ok(run)
+}
+
+/// What is known of a run besides its states.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Known<'a> {
+    /// The result that it must have.
+    pub(crate) golden: Option<&'a str>,
+    /// Metrics of earlier clean runs.
+    pub(crate) history: Option<&'a MetricHistory>,
+    /// Its machines place by place, where they are not bit-exact.
+    pub(crate) aligned: Option<&'a Aligned>,
+}
+
+/// The noise of machines that are not bit-exact.
+struct Noise {
+    model: NoiseModel,
+    /// The machines place by place, or why that is not known.
+    aligned: Result<Aligned, ControlError>,
+}
+
+impl Noise {
+    /// Of machines that are not bit-exact what is known of their noise, and the machines aligned.
+    fn of(
+        session: &Session,
+        plan: &RunPlan,
+        machine: &PreparedMachine,
+        captured: &[Captured],
+    ) -> Result<Option<Self>, ControlError> {
+        if machine.spec.deterministic {
+            return Ok(None);
+        }
+        let key = noise::key(plan, machine, session);
+        let model = noise::load(&session.store_path, key)?;
+        let aligned = align_all(machine, captured, &model.mask());
+        Ok(Some(Self { model, aligned }))
+    }
+
+    /// A run that passed, and into which nothing was injected, is one more clean run.
+    fn adapt(
+        &self,
+        session: &Session,
+        analysis: &Analysis,
+        injections: &[InjectionRecord],
+    ) -> Result<(), ControlError> {
+        match &self.aligned {
+            Ok(aligned) if analysis.verdict == Verdict::Pass && injections.is_empty() => {
+                let mut model = self.model.clone();
+                model.learn(aligned.noise.iter());
+                noise::save(&session.store_path, &model)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// As runs are recorded.
+    fn record(&self, analysis: &Analysis) -> NoiseRecord {
+        let summary = self.model.summary();
+        let aligned = self.aligned.as_ref().ok();
+        NoiseRecord {
+            runs: summary.runs,
+            places: summary.places,
+            expected_new: summary.expected_new,
+            settled: summary.settled,
+            noisy_words: aligned.map_or(0, |aligned| aligned.noise.len() as u64),
+            unexplained_words: aligned.map_or(0, |aligned| aligned.unexplained_total),
+            unexplained: analysis.unexplained.clone(),
+            buffers: aligned
+                .and_then(|aligned| aligned.registered.first())
+                .map(|names| names.clone().into_iter().collect())
+                .unwrap_or_default(),
+        }
+    }
+
+    /// Why bytes were masked.
+    fn reasons(&self) -> Vec<String> {
+        let by_reason = self.model.summary().by_reason;
+        let reasons = by_reason.into_iter();
+        reasons
+            .map(|(reason, places)| format!("noise of clean runs, {reason}: {places} places"))
+            .collect()
+    }
 }
 
 /// Compares terminal states of one plan's replicas.
@@ -221,7 +323,7 @@ pub(crate) fn analyse(
     dropped_bytes: u64,
     machine: &PreparedMachine,
     plan: &RunPlan,
-    (golden, history): (Option<&str>, Option<&MetricHistory>),
+    known: Known<'_>,
 ) -> Result<Analysis, ControlError> {
     let compare = |error: String| ControlError::Compare(error);
     let base = Base::new(&machine.base, machine.spec.memory_bytes)
@@ -230,11 +332,12 @@ pub(crate) fn analyse(
         base,
         deterministic: machine.spec.deterministic,
         symbols: machine.symbols.as_ref(),
-        golden,
+        golden: known.golden,
         units: plan.computation.units(),
         host_units_exercised: machine.spec.accelerator != Accelerator::Tcg,
         not_compared: not_compared(replicas.len(), dropped_bytes),
-        history,
+        history: known.history,
+        aligned: known.aligned,
     };
     let options = Options::new(
         plan.multiplier,
@@ -311,11 +414,23 @@ fn assemble(
     plan: &RunPlan,
     machine: &PreparedMachine,
     captured: Vec<Captured>,
-    (analysis, golden, injections): (Analysis, Option<String>, Vec<InjectionRecord>),
+    (mut analysis, golden, injections, noise): (
+        Analysis,
+        Option<String>,
+        Vec<InjectionRecord>,
+        Option<&Noise>,
+    ),
     blobs: &evidence::Kept,
     session: &Session,
 ) -> Run {
-    let warnings = warnings(&captured);
+    let mut warnings = warnings(&captured);
+    let record = noise.map(|noise| noise.record(&analysis));
+    if let Some(noise) = noise {
+        analysis.coverage.masked_reasons = noise.reasons();
+        if let Err(error) = &noise.aligned {
+            warnings.push(error.to_string());
+        }
+    }
     let replicas = captured
         .into_iter()
         .map(|replica| blobs.name_in(replica.record))
@@ -335,6 +450,7 @@ fn assemble(
         coverage: analysis.coverage,
         golden,
         undecided_words: analysis.undecided_words,
+        noise: record,
         warnings,
     }
 }
@@ -363,18 +479,31 @@ fn warnings(captured: &[Captured]) -> Vec<String> {
 }
 
 /// The faults, with what became of them.
-fn injections(captured: &[Captured], analysis: &Analysis) -> Vec<InjectionRecord> {
+fn injections(
+    captured: &[Captured],
+    analysis: &Analysis,
+    aligned: Option<&Aligned>,
+) -> Vec<InjectionRecord> {
     let differs = |record: &InjectionRecord| {
         analysis
             .replicas
             .iter()
             .any(|summary| summary.index == record.replica && summary.differs)
     };
+    // Outside of named buffers a word does not vote, and is still seen.
+    let is_told = |record: &InjectionRecord| {
+        let position = record.replica.0 as usize;
+        let address = record.address.map(|address| address.0 & !7);
+        aligned.is_some_and(|aligned| {
+            let mut words = aligned.unexplained.iter();
+            address.is_some() && words.any(|word| word.addresses.get(position) == Some(&address))
+        })
+    };
     captured
         .iter()
         .flat_map(|replica| replica.injections.iter().cloned())
         .map(|mut record| {
-            if differs(&record) {
+            if differs(&record) || is_told(&record) {
                 record.fate = Fate::Live;
             }
             record

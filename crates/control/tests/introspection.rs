@@ -5,12 +5,13 @@ mod support;
 
 use anyhow::{Context, ensure};
 use control::machine::PreparedMachine;
+use divergence::align::{Machine, NamedRange, NoMask, align};
 use hypervisor::{Channel, Signal};
 use introspection::{Introspection, MemoryImage, Process, SymbolTable};
 use model::{Explanation, OwnerKind, PAGE_BYTES};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
-use state::{Base, Limits, MemoryView, compare_memory};
+use state::{Base, Limits, MemoryView, Registers, compare_memory};
 use std::collections::BTreeMap;
 use support::{Workshop, translated};
 
@@ -234,6 +235,32 @@ async fn as_many_pages_are_free_as_the_kernel_counts() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Aligns a machine with itself, whose guest claims buffers anywhere.
+fn aligned_with_itself(
+    introspection: &Introspection<'_>,
+    draw: &mut impl FnMut(u64) -> u64,
+) -> anyhow::Result<()> {
+    let pages = introspection.kernel().memory().pages();
+    let changed: Vec<u64> = (0..200).map(|_| draw(pages)).collect();
+    let buffers: Vec<NamedRange> = (0..8)
+        .map(|number| NamedRange {
+            name: format!("b{}", number % 7),
+            start: draw(1 << 47),
+            bytes: draw(1 << (4 * number)),
+        })
+        .collect();
+    let registers = Registers::default();
+    let machine = Machine {
+        places: introspection,
+        changed: &changed,
+        buffers: &buffers,
+        registers: &registers,
+    };
+    let aligned = align(&[machine, machine], &NoMask);
+    ensure!(aligned.unexplained_total == 0, "{aligned:?}");
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn broken_memory_is_survived() -> anyhow::Result<()> {
     const ROUNDS: u64 = 12;
@@ -251,6 +278,7 @@ async fn broken_memory_is_survived() -> anyhow::Result<()> {
             for _ in 0..1000 {
                 let _owner = introspection.explain(draw(machine.spec.memory_bytes));
             }
+            aligned_with_itself(&introspection, &mut draw)?;
         }
     }
     bytes.fill(0xa5);

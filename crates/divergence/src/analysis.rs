@@ -1,5 +1,6 @@
 //! The analysis of one run: what goes in, in which order it is looked at, what comes out.
 
+use crate::align::Aligned;
 use crate::deviation::{Deviant, Evidence};
 use crate::finding::{self, FindingDraft};
 use crate::hint::{self, surroundings::Surroundings};
@@ -7,7 +8,7 @@ use crate::input::{Context, Options, Replica};
 use crate::judgement::{GoldenMismatch, judge};
 use crate::metric::{self, MetricReport};
 use crate::parts::{Parts, ended};
-use model::{Coverage, Deviation, ReplicaIndex, Verdict};
+use model::{Coverage, Deviation, Difference, ReplicaIndex, Verdict};
 use state::{CompareError, majority};
 use stats::upper_bound_of_none;
 use thiserror::Error;
@@ -52,6 +53,8 @@ pub struct Analysis {
     pub findings: Vec<FindingDraft>,
     /// Each replica, in the order given.
     pub replicas: Vec<ReplicaSummary>,
+    /// Words of aligned machines that differ and are no known noise, the first of them.
+    pub unexplained: Vec<Difference>,
     /// The pages in which replicas differ, ascending: what is worth keeping as evidence.
     pub differing_pages: Vec<u64>,
     /// The first replica that holds what the majority holds, wherever there is one.
@@ -121,7 +124,14 @@ fn compared(
             .collect(),
         majority_replica: majority_replica.map(|one| one.index),
         replicas: summaries,
-        differing_pages: parts.memory.pages(),
+        differing_pages: context
+            .aligned
+            .map_or_else(|| parts.memory.pages(), pages_of),
+        unexplained: context.aligned.map_or_else(Vec::new, |aligned| {
+            let words = aligned.unexplained.iter();
+            let words = words.take(options.listed_differences());
+            words.map(crate::difference::aligned).collect()
+        }),
         metrics,
         bytes_shared: parts.memory.bytes_shared,
     })
@@ -189,14 +199,47 @@ fn summaries(replicas: &[Replica<'_>], parts: &Parts) -> Vec<ReplicaSummary> {
     replicas.iter().enumerate().map(one).collect()
 }
 
+/// The frames of any machine that hold a word that differs, but for noise.
+fn pages_of(aligned: &Aligned) -> Vec<u64> {
+    let words = aligned.in_buffers.iter().chain(&aligned.unexplained);
+    let addresses = words.flat_map(|word| word.addresses.iter().flatten());
+    let mut pages: Vec<u64> = addresses
+        .map(|address| address / model::PAGE_BYTES as u64)
+        .collect();
+    pages.sort_unstable();
+    pages.dedup();
+    pages
+}
+
 fn coverage(verdict: Verdict, replicas: usize, parts: &Parts, context: &Context<'_>) -> Coverage {
     let clean = verdict == Verdict::Pass;
+    let nothing = coverage_of_nothing(context);
+    if let Some(aligned) = context.aligned {
+        let left_out = aligned.not_compared.iter();
+        let reasons = left_out.map(|(reason, bytes)| format!("{reason}: {bytes} bytes"));
+        return Coverage {
+            bytes_compared: parts.bytes_compared(),
+            bytes_masked: aligned.bytes_masked,
+            bytes_not_compared: nothing.bytes_not_compared
+                + aligned.not_compared.values().sum::<u64>(),
+            not_compared_reasons: nothing
+                .not_compared_reasons
+                .iter()
+                .cloned()
+                .chain(reasons)
+                .collect(),
+            upper_bound: clean
+                .then(|| upper_bound_of_none(replicas as u64))
+                .flatten(),
+            ..nothing
+        };
+    }
     Coverage {
         bytes_compared: parts.bytes_compared(),
         upper_bound: clean
             .then(|| upper_bound_of_none(replicas as u64))
             .flatten(),
-        ..coverage_of_nothing(context)
+        ..nothing
     }
 }
 
@@ -232,6 +275,7 @@ fn skipped(
         findings: findings(&[], replicas.len(), golden).collect(),
         replicas: replicas.iter().map(equal).collect(),
         differing_pages: Vec::new(),
+        unexplained: Vec::new(),
         majority_replica: None,
         metrics: Vec::new(),
         bytes_shared: 0,

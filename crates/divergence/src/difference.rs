@@ -3,7 +3,7 @@
 //! | part | locus | values | flipped bits |
 //! |---|---|---|---|
 //! | outcome | `outcome`, or `exit status` of a program | text | – |
-//! | memory | address of the word | 8 bytes in memory order | bit 0 is the lowest of the first byte |
+//! | memory | address of the word; of aligned machines `BUFFER+0xOFFSET` | 8 bytes in memory order | bit 0 is the lowest of the first byte |
 //! | register | its name | as the hypervisor prints it | bit 0 is the lowest of the register |
 //! | file | `NAME+0xOFFSET`, or `result` for the result digest | bytes in order; text | as memory |
 //! | log | `line N` | text | – |
@@ -12,6 +12,7 @@
 //! Where no majority says what is right, there is nothing expected, and what is found is what each
 //! replica holds, in the order of the replicas, with `/` between; bits are given for two replicas.
 
+use crate::align::{AlignedWord, ContainerKind};
 use crate::parts::Parts;
 use introspection::KernelMap;
 use model::{Difference, Locus, Part};
@@ -61,10 +62,18 @@ pub(crate) fn of_replica(
             .into_iter()
             .flatten()
             .map(|one| word(one, symbols))
+            .chain(
+                parts
+                    .in_buffers
+                    .iter()
+                    .filter_map(|one| of_one(one, position)),
+            )
+            .take(limit)
             .collect(),
         others: [
             texts(Part::Register, &parts.registers),
             texts(Part::File, &parts.result),
+            texts(Part::File, &parts.buffers),
             files.into_iter().flatten().map(file).collect(),
             texts(Part::Log, &parts.log),
             texts(Part::Metric, &parts.metrics),
@@ -92,10 +101,15 @@ pub(crate) fn undecided(
             texts(Part::Outcome, &parts.exit_status),
         ]
         .concat(),
-        memory: words.map(|one| undecided_word(one, symbols)).collect(),
+        memory: words
+            .map(|one| undecided_word(one, symbols))
+            .chain(parts.in_buffers.iter().filter_map(of_none))
+            .take(limit)
+            .collect(),
         others: [
             texts(Part::Register, &parts.registers),
             texts(Part::File, &parts.result),
+            texts(Part::File, &parts.buffers),
             parts.files.undecided.iter().map(undecided_file).collect(),
             texts(Part::Log, &parts.log),
             texts(Part::Metric, &parts.metrics),
@@ -132,6 +146,57 @@ fn word(word: &WordDifference, symbols: Option<&KernelMap>) -> Difference {
         found: hexadecimal(&word.found.to_le_bytes()),
         flipped_bits: bits(word.expected ^ word.found),
         symbol: symbols.and_then(|map| map.symbol_at(word.address.0)),
+        explanation: None,
+    }
+}
+
+/// An aligned word in which one replica, by its position, differs from the majority.
+fn of_one(word: &AlignedWord, position: usize) -> Option<Difference> {
+    let expected = *state::majority(&word.values)?;
+    let found = *word.values.get(position)?;
+    (found != expected).then(|| Difference {
+        expected: Some(hexadecimal(&expected.to_le_bytes())),
+        found: hexadecimal(&found.to_le_bytes()),
+        flipped_bits: bits(expected ^ found),
+        ..named(word)
+    })
+}
+
+/// An aligned word that no majority decides.
+fn of_none(word: &AlignedWord) -> Option<Difference> {
+    state::majority(&word.values)
+        .is_none()
+        .then(|| aligned(word))
+}
+
+/// An aligned word with what each replica holds.
+pub(crate) fn aligned(word: &AlignedWord) -> Difference {
+    let found: Vec<String> = word
+        .values
+        .iter()
+        .map(|value| hexadecimal(&value.to_le_bytes()))
+        .collect();
+    Difference {
+        found: found.join(SEPARATOR),
+        flipped_bits: match word.values.as_slice() {
+            [one, other] => bits(one ^ other),
+            _ => Vec::new(),
+        },
+        ..named(word)
+    }
+}
+
+fn named(word: &AlignedWord) -> Difference {
+    Difference {
+        part: match word.location.kind {
+            ContainerKind::Register => Part::Register,
+            _ => Part::Memory,
+        },
+        locus: Locus::Name(word.to_string()),
+        expected: None,
+        found: String::new(),
+        flipped_bits: Vec::new(),
+        symbol: None,
         explanation: None,
     }
 }

@@ -1,5 +1,6 @@
 //! What the engine is given.
 
+use crate::align::Aligned;
 use crate::baseline::MetricHistory;
 use introspection::KernelMap;
 use model::ReplicaIndex;
@@ -125,6 +126,9 @@ pub struct Context<'a> {
     pub not_compared: Vec<NotCompared>,
     /// Metrics of earlier clean runs of the same work, where there are any.
     pub history: Option<&'a MetricHistory>,
+    /// The machines place by place, where they are not bit-exact and could be aligned. Memory and
+    /// registers are then compared by this alone.
+    pub aligned: Option<&'a Aligned>,
 }
 
 #[cfg(test)]

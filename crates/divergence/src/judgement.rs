@@ -5,7 +5,7 @@
 //! none ended, all alike ────────────────────────────► skipped
 //! nothing differs ──┬─ golden value contradicted ───► deviates, nobody
 //!                   ├─ nothing was compared ────────► skipped
-//!                   ├─ noise of an inexact machine ─► inconclusive, nobody
+//!                   ├─ an inexact machine differs ──► inconclusive, nobody; but for known noise
 //!                   └─ else ────────────────────────► pass
 //! something differs ┬─ two replicas ────────────────► deviates, one deviation of nobody
 //!                   ├─ no majority ended ───────────► inconclusive
@@ -13,6 +13,7 @@
 //!                   └─ else ────────────────────────► inconclusive
 //! ```
 
+use crate::align::Aligned;
 use crate::deviation::{Deviant, Evidence};
 use crate::finding::listed;
 use crate::input::Replica;
@@ -68,6 +69,9 @@ fn judge_equal(evidence: &Evidence<'_>, golden: Option<GoldenMismatch<'_>>) -> J
         let reason = "nothing was compared: no byte of memory, registers, files or log is known";
         return Judgement::of_nobody(Verdict::Skipped, reason.to_owned());
     }
+    if let Some(aligned) = evidence.context.aligned {
+        return judge_aligned(replicas, aligned);
+    }
     let quiet = memory.is_equal() && evidence.parts.registers.is_equal();
     if quiet {
         let reason = format!("{replicas} replicas are equal in all that was compared");
@@ -77,6 +81,25 @@ fn judge_equal(evidence: &Evidence<'_>, golden: Option<GoldenMismatch<'_>>) -> J
         "{replicas} replicas put out the same, and their states differ in {} pages: this machine is \
          not bit-exact, and how much of that is noise is not known",
         memory.pages().len()
+    );
+    Judgement::of_nobody(Verdict::Inconclusive, reason)
+}
+
+/// Aligned machines that put out the same: what differs besides noise is not decided.
+fn judge_aligned(replicas: usize, aligned: &Aligned) -> Judgement {
+    let noise = match aligned.noise.len() {
+        0 => String::new(),
+        1 => ", but for one word of known noise".to_owned(),
+        words => format!(", but for {words} words of known noise"),
+    };
+    let Some(first) = aligned.unexplained.first() else {
+        let reason = format!("{replicas} replicas are equal in all that was compared{noise}");
+        return Judgement::of_nobody(Verdict::Pass, reason);
+    };
+    let reason = format!(
+        "{replicas} replicas put out the same, and {} words outside of named buffers differ that no \
+         clean run has shown as noise, first {first}",
+        aligned.unexplained_total
     );
     Judgement::of_nobody(Verdict::Inconclusive, reason)
 }

@@ -16,6 +16,8 @@
 //! | `deviation`, `difference` | who differs, and each exact difference |
 //! | [`finding`] | drafts of findings: kind, severity, score, sentence, hints |
 //! | [`hint`] | possible causes, with evidence, likelihood ratios and probabilities |
+//! | [`align`] | machines that are not bit-exact, place by place |
+//! | [`noise`] | what is known of the noise of clean runs |
 //! | [`metric`] | metrics that are statistical, against the median of all replicas |
 //!
 //! # The rules
@@ -28,14 +30,15 @@
 //!    guessed: the difference is undecided.
 //! 3. Two replicas that differ deviate, and nobody is named. Of three or more, those that differ
 //!    from a majority deviate; if nothing that differs has a majority, the run is inconclusive.
-//! 4. On a machine that is not bit-exact, memory, registers and the guest's own counts differ
-//!    without a fault: a difference there alone is inconclusive. Outcome, result, files and log
-//!    remain exact.
+//! 4. Machines that are not bit-exact are aligned before they are compared ([`align`]). Outcome,
+//!    result, files, log and named buffers remain exact, and vote; elsewhere what clean runs have
+//!    shown as noise is masked ([`noise`]), and a difference besides is inconclusive.
 //! 5. Nothing compared is never a pass: the run is skipped, with the reason.
 //! 6. A golden result that the replicas contradict is a finding of its own; nobody deviates.
 //!
 //! It has no clock and makes no ids: whoever asks adds them to the drafts.
 
+pub mod align;
 pub mod analysis;
 pub mod baseline;
 mod deviation;
@@ -46,14 +49,17 @@ pub mod input;
 mod judgement;
 mod kind;
 pub mod metric;
+pub mod noise;
 mod parts;
 
+pub use align::{Aligned, align};
 pub use analysis::{Analysis, AnalysisError, ReplicaSummary, analyse};
 pub use baseline::MetricHistory;
 pub use finding::FindingDraft;
 pub use hint::{explain, rank, surroundings::Surroundings};
 pub use input::{Context, NotCompared, Options, OptionsError, Replica};
 pub use metric::MetricReport;
+pub use noise::{NoiseKey, NoiseMask, NoiseModel, NoiseSummary};
 
 /// The version of the engine's rules, for findings.
 pub const ENGINE_VERSION: &str = "1";

@@ -1,5 +1,6 @@
 //! The comparison of every part of N terminal states, and how much of each differs.
 
+use crate::align::AlignedWord;
 use crate::input::{Context, Options, Replica};
 use model::{Outcome, Part};
 use state::{
@@ -35,7 +36,25 @@ pub(crate) struct Parts {
     pub(crate) files: FileComparison,
     pub(crate) log: TextComparison,
     pub(crate) metrics: TextComparison,
-    deterministic: bool,
+    /// What named buffers say, by name, of machines that were aligned.
+    pub(crate) buffers: TextComparison,
+    /// Words of named buffers in which each replica differs, and those that nothing decides.
+    pub(crate) buffer_words: Vec<u64>,
+    pub(crate) buffer_undecided: u64,
+    /// The first of them.
+    pub(crate) in_buffers: Vec<AlignedWord>,
+    votes: MachineVotes,
+}
+
+/// Whether memory and registers decide a verdict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum MachineVotes {
+    /// Bit-exact machines: all of it.
+    All,
+    /// Aligned machines: named buffers.
+    Buffers,
+    /// Neither: none of it.
+    None,
 }
 
 impl Parts {
@@ -46,10 +65,27 @@ impl Parts {
     ) -> Result<Self, CompareError> {
         let limits = options.limits();
         let states = || replicas.iter().map(|replica| replica.state);
-        let memories: Vec<_> = states().map(|state| state.memory.view()).collect();
+        let aligned = context.aligned;
         let registers: Vec<BTreeMap<&str, &str>> = states()
-            .map(|state| state.registers.iter().collect())
+            .map(|state| match aligned {
+                Some(_) => BTreeMap::new(),
+                None => state.registers.iter().collect(),
+            })
             .collect();
+        let memory = match aligned {
+            Some(aligned) => MemoryComparison {
+                bytes_compared: aligned.bytes_compared,
+                ..MemoryComparison::default()
+            },
+            None => {
+                let memories: Vec<_> = states().map(|state| state.memory.view()).collect();
+                compare_memory(&context.base, &memories, limits)?
+            }
+        };
+        let said: Vec<BTreeMap<String, String>> = aligned.map_or_else(
+            || vec![BTreeMap::new(); replicas.len()],
+            |aligned| aligned.registered.iter().map(buffer_names).collect(),
+        );
         let results: Vec<_> = states()
             .map(|state| state.result_digest.as_deref())
             .collect();
@@ -61,13 +97,21 @@ impl Parts {
         Ok(Self {
             outcome: compare_outcomes(replicas, limits),
             exit_status: compare_values(EXIT_STATUS_NAME, &exits, limits),
-            memory: compare_memory(&context.base, &memories, limits)?,
+            memory,
             registers: compare_named(&registers, limits),
             result: compare_values(RESULT_NAME, &results, limits),
             files: compare_files(&files, limits),
             log: compare_lines(&logs, limits),
             metrics: compare_named(&metrics, limits),
-            deterministic: context.deterministic,
+            buffers: compare_named(&borrowed(&said), limits),
+            buffer_words: aligned.map_or_else(Vec::new, |aligned| aligned.buffer_words.clone()),
+            buffer_undecided: aligned.map_or(0, |aligned| aligned.buffer_undecided),
+            in_buffers: aligned.map_or_else(Vec::new, |aligned| aligned.in_buffers.clone()),
+            votes: match (context.deterministic, aligned) {
+                (true, _) => MachineVotes::All,
+                (false, Some(_)) => MachineVotes::Buffers,
+                (false, None) => MachineVotes::None,
+            },
         })
     }
 
@@ -79,9 +123,12 @@ impl Parts {
         let files = self.files.replicas.get(position);
         Counts {
             outcome: texts(&self.outcome) + texts(&self.exit_status),
-            memory: memory.map_or(0, |one| one.differing_words),
+            memory: memory.map_or(0, |one| one.differing_words)
+                + self.buffer_words.get(position).copied().unwrap_or(0),
             registers: texts(&self.registers),
-            files: texts(&self.result) + files.map_or(0, |one| one.differing_words),
+            files: texts(&self.result)
+                + texts(&self.buffers)
+                + files.map_or(0, |one| one.differing_words),
             log: texts(&self.log),
             metrics: texts(&self.metrics),
         }
@@ -91,9 +138,11 @@ impl Parts {
     pub(crate) const fn undecided(&self) -> Counts {
         Counts {
             outcome: self.outcome.undecided_count + self.exit_status.undecided_count,
-            memory: self.memory.undecided_words,
+            memory: self.memory.undecided_words + self.buffer_undecided,
             registers: self.registers.undecided_count,
-            files: self.result.undecided_count + self.files.undecided_count,
+            files: self.result.undecided_count
+                + self.buffers.undecided_count
+                + self.files.undecided_count,
             log: self.log.undecided_count,
             metrics: self.metrics.undecided_count,
         }
@@ -102,14 +151,17 @@ impl Parts {
     /// Of some counts those that may decide a verdict: all on a bit-exact machine, else only what
     /// the computation itself puts out.
     pub(crate) const fn voting(&self, counts: Counts) -> Counts {
-        if self.deterministic {
-            counts
-        } else {
-            Counts {
+        match self.votes {
+            MachineVotes::All => counts,
+            MachineVotes::Buffers => Counts {
+                registers: 0,
+                ..counts
+            },
+            MachineVotes::None => Counts {
                 memory: 0,
                 registers: 0,
                 ..counts
-            }
+            },
         }
     }
 
@@ -166,6 +218,25 @@ impl Counts {
     pub(crate) fn is_zero(self) -> bool {
         self == Self::default()
     }
+}
+
+fn borrowed(said: &[BTreeMap<String, String>]) -> Vec<BTreeMap<&str, &str>> {
+    said.iter()
+        .map(|one| {
+            let named = one.iter();
+            named
+                .map(|(name, what)| (name.as_str(), what.as_str()))
+                .collect()
+        })
+        .collect()
+}
+
+/// Buffers under the names by which reports know them.
+fn buffer_names(registered: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let named = registered.iter();
+    named
+        .map(|(name, said)| (format!("buffer {name}"), said.clone()))
+        .collect()
 }
 
 /// Compares outcomes. Only a majority that ended can say that the others are wrong: where most

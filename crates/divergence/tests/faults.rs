@@ -79,6 +79,7 @@ fn context() -> Context<'static> {
         host_units_exercised: false,
         not_compared: Vec::new(),
         history: None,
+        aligned: None,
     }
 }
 

@@ -5,18 +5,19 @@
 //! | file | `open`, `write`, `rename`, `read` in a directory of the root file system, which is memory |
 //! | pipe | `pipe2`, `write`, `read` |
 //! | child | `fork`, `write`, `_exit`; `read`, `wait4` |
-//! | threads | `clone`, `futex` wait and wake |
+//! | threads | `clone`, `futex` wait and wake, `sched_setaffinity` |
 //!
 //! One thread calls; nothing of it outlives a call but the files. In a guest everything here is a
-//! function of what was asked: one processor, time counted in instructions, no other process.
+//! function of what was asked, where there is one processor, time counted in instructions, and no
+//! other process.
 #![expect(unsafe_code, reason = "fork and _exit have no safe form")]
 
-use computation::system::{BUFFER_BYTES_MAX, Fault, System, Work};
+use computation::system::{BUFFER_BYTES_MAX, Fault, System, Task, Work};
 use rustix::fs::{Mode, OFlags, open, rename};
 use rustix::io::{Errno, read, retry_on_intr, write};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, WaitOptions, waitpid};
-use rustix::thread::futex;
+use rustix::thread::{CpuSet, futex, sched_getaffinity, sched_setaffinity};
 use std::fs;
 use std::io;
 use std::os::fd::AsFd;
@@ -112,6 +113,36 @@ impl System for Linux {
             take(0);
             second.join().map_err(|_| Fault(0))
         })
+    }
+
+    fn together(&mut self, [first, second]: [Task<'_>; 2]) -> Result<(), Fault> {
+        let allowed = sched_getaffinity(None).map_err(of_errno)?;
+        let outcome = thread::scope(|scope| {
+            let other = thread::Builder::new();
+            let other = other.spawn_scoped(scope, || {
+                bind(1, &allowed);
+                second();
+            });
+            let other = other.map_err(of_io)?;
+            bind(0, &allowed);
+            first();
+            other.join().map_err(|_| Fault(0))
+        });
+        sched_setaffinity(None, &allowed).map_err(of_errno)?;
+        outcome
+    }
+}
+
+/// Binds the calling thread to one of the processors that the process may use, by turns.
+fn bind(place: usize, allowed: &CpuSet) {
+    let cpus: Vec<usize> = (0..CpuSet::MAX_CPU)
+        .filter(|cpu| allowed.is_set(*cpu))
+        .collect();
+    if let Some(cpu) = cpus.get(place % cpus.len().max(1)) {
+        let mut one = CpuSet::new();
+        one.set(*cpu);
+        // Where it may not choose, it runs where it is put.
+        sched_setaffinity(None, &one).ok();
     }
 }
 

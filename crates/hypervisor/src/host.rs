@@ -7,6 +7,7 @@ use crate::error::HypervisorError;
 use crate::process::run_directory::RunRoot;
 use model::Placement;
 use rustix::fs::{FlockOperation, flock};
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -36,16 +37,17 @@ impl HostInfo {
         }
     }
 
-    /// Where a replica on one CPU runs.
+    /// Where a replica runs whose vCPUs are bound to these CPUs.
     #[must_use]
-    pub fn placement(&self, cpu: u32) -> Placement {
+    pub fn placement(&self, cpus: &[u32]) -> Placement {
+        let cpu = cpus.first().copied().unwrap_or(0);
         let topology = |file: &str| {
             let path = format!("/sys/devices/system/cpu/cpu{cpu}/topology/{file}");
             fs::read_to_string(path).ok()?.trim().parse().ok()
         };
         Placement {
             host: self.name.clone(),
-            cpus: vec![cpu],
+            cpus: cpus.to_vec(),
             socket: topology("physical_package_id"),
             core: topology("core_id"),
             microcode: microcode(),
@@ -117,6 +119,20 @@ pub struct CpuSlot {
 }
 
 impl CpuSlot {
+    /// Takes several CPUs, in the order of their numbers, so that two who want the same never wait
+    /// for each other.
+    ///
+    /// # Errors
+    /// A lock file cannot be made.
+    pub async fn take_all(root: &RunRoot, cpus: &[u32]) -> Result<Vec<Self>, HypervisorError> {
+        let ordered: BTreeSet<u32> = cpus.iter().copied().collect();
+        let mut slots = Vec::with_capacity(ordered.len());
+        for cpu in ordered {
+            slots.push(Self::take(root, cpu).await?);
+        }
+        Ok(slots)
+    }
+
     /// Waits until no other replica is timed on a CPU, then takes it.
     ///
     /// # Errors
@@ -152,7 +168,7 @@ mod tests {
         let host = HostInfo::read();
         assert!(!host.cpus.is_empty());
         assert!(host.memory_available_bytes > 0);
-        assert_eq!(host.placement(host.cpus[0]).cpus, vec![host.cpus[0]]);
+        assert_eq!(host.placement(&host.cpus).cpus, host.cpus);
     }
 
     #[test]

@@ -37,6 +37,6 @@ pub use memory::changed::{ChangedPages, PageListMethod};
 pub use process::run_directory::{RunDirectory, RunRoot, Swept};
 pub use qemu::QemuHypervisor;
 pub use traits::{
-    Accelerator, Capabilities, Channel, Domain, Hypervisor, MachineSpec, RegisterSet, Signal,
-    Snapshot, Stop, Usage, WaitLimits,
+    Accelerator, Capabilities, Channel, Domain, Hypervisor, MAX_VCPUS, MachineSpec, RegisterSet,
+    Signal, Snapshot, Stop, Usage, WaitLimits,
 };

@@ -77,6 +77,10 @@ pub struct Capabilities {
     pub disk_bitmaps: bool,
 }
 
+/// The most virtual processors of a machine: what a PC's firmware tables hold without further ado,
+/// and more than a replica has host CPUs for.
+pub const MAX_VCPUS: u32 = 8;
+
 /// The machine that all replicas of a run are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MachineSpec {
@@ -84,6 +88,8 @@ pub struct MachineSpec {
     pub memory_bytes: u64,
     /// The CPU model, by the hypervisor's name for it.
     pub cpu_model: String,
+    /// Virtual processors: 1 to [`MAX_VCPUS`].
+    pub vcpus: u32,
     /// What executes its instructions.
     pub accelerator: Accelerator,
     /// Whether time is counted in instructions, so that equal machines stay equal.
@@ -151,7 +157,8 @@ pub struct Usage {
     pub host_page_faults: u64,
 }
 
-/// Registers of vCPU 0, as the hypervisor prints them: lower-case name → hexadecimal value.
+/// Registers of all vCPUs, as the hypervisor prints them: lower-case name → hexadecimal value. Those
+/// of the first vCPU have their plain names, those of the others are `cpuN.NAME`.
 pub type RegisterSet = BTreeMap<String, String>;
 
 /// A hypervisor: makes domains.
@@ -163,13 +170,17 @@ pub trait Hypervisor: Send + Sync {
     /// What it can do with a machine of this kind.
     fn capabilities(&self, spec: &MachineSpec) -> Capabilities;
 
-    /// Starts a machine from its kernel, running, on one host CPU.
+    /// Starts a machine from its kernel, running, on these host CPUs: its vCPUs take them in turn.
     ///
     /// # Errors
     /// The emulator cannot be started or spoken to, or there is no room for its memory.
-    async fn boot(&self, spec: &MachineSpec, cpu: u32) -> Result<Box<dyn Domain>, HypervisorError>;
+    async fn boot(
+        &self,
+        spec: &MachineSpec,
+        cpus: &[u32],
+    ) -> Result<Box<dyn Domain>, HypervisorError>;
 
-    /// Restores a saved machine, stopped, on one host CPU. Its memory is a private copy-on-write
+    /// Restores a saved machine, stopped, on these host CPUs. Its memory is a private copy-on-write
     /// view of the snapshot's, which is never written to.
     ///
     /// # Errors
@@ -178,7 +189,7 @@ pub trait Hypervisor: Send + Sync {
         &self,
         spec: &MachineSpec,
         snapshot: &Snapshot,
-        cpu: u32,
+        cpus: &[u32],
     ) -> Result<Box<dyn Domain>, HypervisorError>;
 }
 
@@ -245,13 +256,13 @@ pub trait Domain: Send {
     /// As for [`Domain::changed_pages`].
     fn changed_page_numbers(&mut self) -> Result<Vec<u64>, HypervisorError>;
 
-    /// The registers of vCPU 0 of a stopped domain.
+    /// The registers of all vCPUs of a stopped domain.
     ///
     /// # Errors
     /// The monitor does not answer.
     async fn registers(&mut self) -> Result<RegisterSet, HypervisorError>;
 
-    /// Flips one bit of a register of a stopped domain. Returns its value before and after, in
+    /// Flips one bit of a register of the first vCPU of a stopped domain. Returns its value before and after, in
     /// hexadecimal, most significant digit first.
     ///
     /// # Errors
@@ -268,7 +279,7 @@ pub trait Domain: Send {
     /// The debugger stub does not answer.
     async fn writable_registers(&mut self) -> Result<Vec<(String, u32)>, HypervisorError>;
 
-    /// Makes a stopped domain execute nothing but a jump to itself from now on.
+    /// Makes all vCPUs of a stopped domain execute nothing but a jump to itself from now on.
     ///
     /// # Errors
     /// The debugger stub refuses.

@@ -4,6 +4,10 @@
 //! page of a process; a kernel stack; then what the record of the frame says; then what the
 //! kernel's tables and list of mapped areas say. Where a record says nothing, that is the answer.
 
+mod standing;
+
+pub use standing::{KernelObject, Nowhere, Standing};
+
 use crate::file::name_of_cached;
 use crate::frames::{Frame, Frames, MAX_PIECE_FRAMES, SlabPage};
 use crate::kernel::{GuestKernel, KernelError};

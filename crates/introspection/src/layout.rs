@@ -13,6 +13,10 @@ pub(crate) struct TaskLayout {
     pub(crate) stack: u64,
     pub(crate) signal: u64,
     pub(crate) thread_node: u64,
+    /// The whole.
+    pub(crate) bytes: u64,
+    /// The whole of a `signal_struct`.
+    pub(crate) signal_bytes: u64,
     /// In `signal_struct`.
     pub(crate) thread_head: u64,
 }
@@ -20,6 +24,8 @@ pub(crate) struct TaskLayout {
 /// `mm_struct` and `vm_area_struct`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct MappingLayout {
+    /// The whole of an `mm_struct`.
+    pub(crate) mm_bytes: u64,
     pub(crate) pgd: u64,
     pub(crate) root: u64,
     pub(crate) start_brk: u64,
@@ -147,6 +153,8 @@ impl TaskLayout {
             stack: of("stack")?,
             signal: of("signal")?,
             thread_node: of("thread_node")?,
+            bytes: btf.size_of("task_struct")?,
+            signal_bytes: btf.size_of("signal_struct")?,
             thread_head: btf.offset_of("signal_struct", "thread_head")?,
         })
     }
@@ -157,6 +165,7 @@ impl MappingLayout {
         let mm = |member| btf.offset_of("mm_struct", member);
         let area = |member| btf.offset_of("vm_area_struct", member);
         Ok(Self {
+            mm_bytes: btf.size_of("mm_struct")?,
             pgd: mm("pgd")?,
             root: mm("mm_mt.ma_root")?,
             start_brk: mm("start_brk")?,

@@ -40,7 +40,7 @@ mod sections;
 mod symbols;
 
 pub use btf::{Btf, BtfError, MAX_BTF_BYTES, Member};
-pub use explain::Introspection;
+pub use explain::{Introspection, KernelObject, Nowhere, Standing};
 pub use kallsyms::{Kallsyms, KallsymsError, KernelSymbol, find as find_kallsyms};
 pub use kernel::{GuestKernel, KernelError};
 pub use kernel_map::KernelMap;

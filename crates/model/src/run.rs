@@ -71,6 +71,16 @@ pub struct Placement {
     pub microcode: Option<String>,
 }
 
+/// Runs that were recorded without a number of processors had one.
+const fn one_vcpu() -> u32 {
+    1
+}
+
+/// Runs that were recorded without saying so counted instructions.
+const fn counted() -> bool {
+    true
+}
+
 /// What made a result: the key of every baseline, golden value and mask.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Provenance {
@@ -82,6 +92,12 @@ pub struct Provenance {
     pub accelerator: String,
     /// The guest's CPU model.
     pub cpu_model: String,
+    /// The guest's virtual processors.
+    #[serde(default = "one_vcpu")]
+    pub vcpus: u32,
+    /// Whether the guest's time was counted in instructions.
+    #[serde(default = "counted")]
+    pub icount: bool,
     /// The guest kernel's release.
     pub kernel: String,
     /// The digest of the guest kernel's image.
@@ -279,6 +295,27 @@ pub struct Coverage {
     pub upper_bound: Option<f64>,
 }
 
+/// What was known of the noise of a run's machines, and what of it came.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct NoiseRecord {
+    /// Clean runs that noise was learned from.
+    pub runs: u64,
+    /// Places that are known as noise.
+    pub places: u64,
+    /// How many more the next run is expected to show; nothing before the first run.
+    pub expected_new: Option<f64>,
+    /// Whether enough was learned.
+    pub settled: bool,
+    /// Words in which replicas differ by known noise.
+    pub noisy_words: u64,
+    /// Words outside of named buffers in which they differ besides.
+    pub unexplained_words: u64,
+    /// The first of those.
+    pub unexplained: Vec<Difference>,
+    /// Buffers that the first replica's guest has named, with their lengths, or why they are refused.
+    pub buffers: Vec<(String, String)>,
+}
+
 /// One run, whole.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Run {
@@ -310,6 +347,9 @@ pub struct Run {
     pub golden: Option<String>,
     /// Words of memory that no majority decided.
     pub undecided_words: u64,
+    /// The noise of machines that are not bit-exact.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub noise: Option<NoiseRecord>,
     /// What the user should know besides.
     pub warnings: Vec<String>,
 }

@@ -4,6 +4,7 @@
 use crate::document::Payload;
 use schemars::JsonSchema;
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// An entry of the computation library.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
@@ -115,6 +116,40 @@ pub struct GoldenDocument {
     pub class: String,
     /// The digest, in hexadecimal.
     pub digest: String,
+}
+
+/// What is known of the noise of machines that are not bit-exact, as they do a computation.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct NoiseModelDocument {
+    /// The computation's name.
+    pub computation: String,
+    /// The guest's virtual processors.
+    pub vcpus: u32,
+    /// What executes the guest's instructions.
+    #[schemars(extend("examples" = ["tcg", "kvm"]))]
+    pub accelerator: String,
+    /// Clean runs that were learned from, in all.
+    pub runs: u64,
+    /// Those of now.
+    pub runs_now: u64,
+    /// Runs of now that deviated, and were not learned from.
+    pub deviating: u64,
+    /// Places that are known as noise.
+    pub places: u64,
+    /// Those that just one run has shown.
+    pub seen_once: u64,
+    /// How many the next run is expected to show anew (Good and Turing); `null` before the first.
+    pub expected_new: Option<f64>,
+    /// Whether enough was learned.
+    pub settled: bool,
+    /// Places by why they are noisy.
+    pub by_reason: BTreeMap<String, u64>,
+    /// Places that just one run has shown, a few of them.
+    pub shown_once: Vec<String>,
+}
+
+impl Payload for NoiseModelDocument {
+    const SCHEMA: &'static str = "vardoger/noise/1";
 }
 
 impl Payload for ComputationDocument {

@@ -35,7 +35,7 @@ pub use crate::campaign::{
 pub use crate::change::{ChangeDocument, ChangeListDocument, FileStateDocument};
 pub use crate::computation::{
     ComputationCoverageDocument, ComputationDocument, ComputationListDocument, CoveredClass,
-    CoveredExtension, ExercisedWord, GoldenDocument,
+    CoveredExtension, ExercisedWord, GoldenDocument, NoiseModelDocument,
 };
 pub use crate::diff::{DiffDocument, ExportDocument, ExportedDocument, StateDocument};
 pub use crate::difference::DifferenceDocument;
@@ -51,8 +51,9 @@ pub use crate::image::{
 pub use crate::plain::{CheckDocument, DoctorDocument, ErrorDocument, VersionDocument};
 pub use crate::publish::{PublishedSchema, schemas};
 pub use crate::run::{
-    CoverageDocument, DeviationDocument, InjectionDocument, MetricDocument, PlacementDocument,
-    ProvenanceDocument, ReplicaDocument, RunDocument, RunListDocument, RunRow,
+    BufferDocument, CoverageDocument, DeviationDocument, InjectionDocument, MetricDocument,
+    NoiseDocument, PlacementDocument, ProvenanceDocument, ReplicaDocument, RunDocument,
+    RunListDocument, RunRow,
 };
 pub use crate::timeline::{
     ActorDocument, LogEntryDocument, TimelineDocument, TimelineEntryDocument,

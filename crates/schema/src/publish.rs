@@ -6,7 +6,7 @@ use crate::{
     DoctorDocument, Document, ErrorDocument, ExportDocument, FileDocument, FileEventDocument,
     FileListDocument, FindingDocument, FindingListDocument, GoldenDocument, ImageAnchorDocument,
     ImageCheckDocument, ImageDiffDocument, ImageDocument, ImageForgetDocument, ImageListDocument,
-    ImageLogDocument, Payload, RunDocument, RunListDocument, TimelineDocument,
+    ImageLogDocument, NoiseModelDocument, Payload, RunDocument, RunListDocument, TimelineDocument,
     TimelineEntryDocument, VersionDocument,
 };
 use schemars::generate::SchemaSettings;
@@ -80,6 +80,7 @@ pub fn schemas() -> Vec<PublishedSchema> {
         PublishedSchema::of::<FindingDocument>(),
         PublishedSchema::of::<FindingListDocument>(),
         PublishedSchema::of::<GoldenDocument>(),
+        PublishedSchema::of::<NoiseModelDocument>(),
         PublishedSchema::of::<RunDocument>(),
         PublishedSchema::of::<RunListDocument>(),
         PublishedSchema::of::<TimelineDocument>(),

@@ -5,7 +5,7 @@ use crate::document::Payload;
 use crate::finding::HintDocument;
 use crate::format::{self, hexadecimal};
 use model::{
-    ContentProvenance, Coverage, Deviation, InjectionRecord, MetricSample, Placement,
+    ContentProvenance, Coverage, Deviation, InjectionRecord, MetricSample, NoiseRecord, Placement,
     ProgramProvenance, Provenance, ReplicaRecord, Run,
 };
 use schemars::JsonSchema;
@@ -36,6 +36,10 @@ pub struct RunDocument {
     pub accelerator: String,
     /// The guest's CPU model.
     pub cpu_model: String,
+    /// The guest's virtual processors.
+    pub vcpus: u32,
+    /// Whether the guest's time was counted in instructions.
+    pub icount: bool,
     /// Whether the machine is bit-exact: equal replicas end in equal states.
     pub deterministic: bool,
     /// What the run says.
@@ -59,6 +63,39 @@ pub struct RunDocument {
     pub golden: Option<String>,
     /// Words of memory that no majority decided.
     pub undecided_words: u64,
+    /// The noise of machines that are not bit-exact; `null` of those that are.
+    pub noise: Option<NoiseDocument>,
+}
+
+/// What was known of noise, and what of it came.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct NoiseDocument {
+    /// Clean runs that noise was learned from.
+    pub runs: u64,
+    /// Places that are known as noise.
+    pub places: u64,
+    /// How many more the next run is expected to show (Good and Turing); `null` before the first.
+    pub expected_new: Option<f64>,
+    /// Whether enough was learned.
+    pub settled: bool,
+    /// Words in which replicas differ by known noise.
+    pub noisy_words: u64,
+    /// Words outside of named buffers in which they differ besides.
+    pub unexplained_words: u64,
+    /// The first of those.
+    pub unexplained: Vec<DifferenceDocument>,
+    /// Buffers that the guest has named, with their lengths, or why they are refused.
+    pub buffers: Vec<BufferDocument>,
+}
+
+/// A buffer that a guest has named.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct BufferDocument {
+    /// Its name.
+    pub name: String,
+    /// Its length, or why it is refused.
+    #[schemars(extend("examples" = ["8388608 bytes", "refused: it overlaps another"]))]
+    pub what: String,
 }
 
 /// What made a result besides the computation.
@@ -312,6 +349,8 @@ impl From<&Run> for RunDocument {
             steps: provenance.steps,
             accelerator: provenance.accelerator.clone(),
             cpu_model: provenance.cpu_model.clone(),
+            vcpus: provenance.vcpus,
+            icount: provenance.icount,
             deterministic: run.deterministic,
             verdict: run.verdict.to_string(),
             reason: run.reason.clone(),
@@ -323,6 +362,28 @@ impl From<&Run> for RunDocument {
             coverage: (&run.coverage).into(),
             golden: run.golden.clone(),
             undecided_words: run.undecided_words,
+            noise: run.noise.as_ref().map(Into::into),
+        }
+    }
+}
+
+impl From<&NoiseRecord> for NoiseDocument {
+    fn from(noise: &NoiseRecord) -> Self {
+        let buffers = noise.buffers.iter();
+        Self {
+            runs: noise.runs,
+            places: noise.places,
+            expected_new: noise.expected_new,
+            settled: noise.settled,
+            noisy_words: noise.noisy_words,
+            unexplained_words: noise.unexplained_words,
+            unexplained: noise.unexplained.iter().map(Into::into).collect(),
+            buffers: buffers
+                .map(|(name, what)| BufferDocument {
+                    name: name.clone(),
+                    what: what.clone(),
+                })
+                .collect(),
         }
     }
 }

@@ -118,6 +118,8 @@ fn run() -> Run {
             computation: "sha256".to_owned(),
             accelerator: "tcg".to_owned(),
             cpu_model: "max".to_owned(),
+            vcpus: 2,
+            icount: true,
             seed: u64::MAX,
             ..Provenance::default()
         },
@@ -134,6 +136,7 @@ fn run() -> Run {
         },
         golden: None,
         undecided_words: 0,
+        noise: None,
         warnings: Vec::new(),
     }
 }

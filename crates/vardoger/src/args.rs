@@ -10,6 +10,7 @@ pub(crate) use image::{
 };
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use control::machine::{Accelerator, MachineRequest};
 use control::saved::Which;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -172,7 +173,8 @@ pub(crate) enum ComputationVerb {
     },
     /// What the library exercises, beside other tools' lists and this processor's extensions
     Coverage,
-    /// Computes a golden digest natively, by which runs with the same seed and size are held too
+    /// Computes a golden digest natively, by which runs with the same seed and size are held too; of
+    /// machines that are not bit-exact learns their noise from clean runs
     Learn(LearnArgs),
 }
 
@@ -187,6 +189,15 @@ pub(crate) struct LearnArgs {
     /// Size: CPU time of one replica, such as `2s`
     #[arg(long, value_parser = parse_duration)]
     pub(crate) budget: Option<Duration>,
+    /// The machine.
+    #[command(flatten)]
+    pub(crate) machine: MachineArgs,
+    /// Clean runs to learn noise from; as many as it takes where absent
+    #[arg(long)]
+    pub(crate) runs: Option<u64>,
+    /// Replicas of each of these runs
+    #[arg(short = 'n', long, default_value_t = 3)]
+    pub(crate) replicas: u32,
 }
 
 /// Verbs of `run`.
@@ -294,9 +305,58 @@ pub(crate) struct StartArgs {
     /// Statistical deviations count from this many times their baseline
     #[arg(long, default_value_t = 1.0)]
     pub(crate) multiplier: f64,
+    /// The machine.
+    #[command(flatten)]
+    pub(crate) machine: MachineArgs,
     /// Write the result to a file instead of stdout
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
+}
+
+/// Flags that choose the machine.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct MachineArgs {
+    /// Virtual processors of each machine
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) vcpus: u32,
+    /// Count the guest's time in instructions, so that machines are bit-exact; on with one vCPU under
+    /// tcg unless said otherwise, never with several or under kvm
+    #[arg(long, value_enum, value_name = "on|off")]
+    pub(crate) icount: Option<Switch>,
+    /// What executes the guest's instructions
+    #[arg(long, value_enum, default_value_t = AcceleratorArg::Tcg)]
+    pub(crate) accelerator: AcceleratorArg,
+}
+
+/// On or off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Switch {
+    /// On.
+    On,
+    /// Off.
+    Off,
+}
+
+/// What executes instructions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AcceleratorArg {
+    /// QEMU's translator.
+    Tcg,
+    /// The host's processor, by Linux's virtual machine monitor.
+    Kvm,
+}
+
+impl From<MachineArgs> for MachineRequest {
+    fn from(arguments: MachineArgs) -> Self {
+        Self {
+            vcpus: arguments.vcpus,
+            icount: arguments.icount.map(|switch| switch == Switch::On),
+            accelerator: match arguments.accelerator {
+                AcceleratorArg::Tcg => Accelerator::Tcg,
+                AcceleratorArg::Kvm => Accelerator::Kvm,
+            },
+        }
+    }
 }
 
 /// Evidence that stays.
@@ -362,6 +422,9 @@ pub(crate) struct CampaignStartArgs {
     /// Machines that run at once; one less than there are CPUs where absent
     #[arg(long)]
     pub(crate) jobs: Option<u32>,
+    /// The machine.
+    #[command(flatten)]
+    pub(crate) machine: MachineArgs,
 }
 
 /// Verbs of `finding`.

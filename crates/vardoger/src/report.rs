@@ -13,7 +13,7 @@ pub(crate) use diff::diff;
 pub(crate) use hint::{hint_rows, whole_hint};
 use model::{
     ContentProvenance, Deviation, Difference, Fate, GuestPhysicalAddress, InjectionRecord, Locus,
-    Part, ProgramProvenance, Provenance, ReplicaRecord, Run, Verdict,
+    NoiseRecord, Part, ProgramProvenance, Provenance, ReplicaRecord, Run, Verdict,
 };
 pub(crate) use number::{bytes, count};
 use section::{Section, differences};
@@ -83,7 +83,7 @@ fn headline(text: &mut String, run: &Run) {
     line(
         text,
         &format!(
-            "{faint}  {} v{} · {} replicas · seed {:#x} · {}{}, {}, cpu {} · run {}{faint:#}",
+            "{faint}  {} v{} · {} replicas · seed {:#x} · {}{}, {}, cpu {}{} · run {}{faint:#}",
             made.computation,
             made.computation_version,
             run.replicas.len(),
@@ -92,6 +92,7 @@ fn headline(text: &mut String, run: &Run) {
             made.hypervisor,
             made.accelerator,
             made.cpu_model,
+            machine(run),
             run.id,
         ),
     );
@@ -102,6 +103,18 @@ fn headline(text: &mut String, run: &Run) {
         line(text, &format!("{faint}  chosen: {choice}{faint:#}"));
     }
     line(text, "");
+}
+
+/// What is not as usual in the machine.
+fn machine(run: &Run) -> String {
+    let mut text = match run.provenance.vcpus {
+        0 | 1 => String::new(),
+        vcpus => format!(" × {vcpus}"),
+    };
+    if !run.deterministic {
+        text.push_str(", not bit-exact");
+    }
+    text
 }
 
 /// How long a computation of the library is; a program is as long as it is.
@@ -332,6 +345,26 @@ pub(crate) fn injected(injection: &InjectionRecord) -> String {
     )
 }
 
+/// Words that no clean run has shown as noise that are listed.
+const SHOWN_UNEXPLAINED: usize = 8;
+
+/// What was known of noise, and what came.
+fn noise_row(noise: &NoiseRecord) -> String {
+    let learned = match noise.expected_new {
+        None => "nothing was learned of it yet; `vardoger computation learn` does".to_owned(),
+        Some(expected) => format!(
+            "{} places learned from {} clean runs, {expected:.3} new ones to be expected",
+            count(noise.places),
+            count(noise.runs)
+        ),
+    };
+    format!(
+        "{} words differ by it, {} besides; {learned}",
+        count(noise.noisy_words),
+        count(noise.unexplained_words)
+    )
+}
+
 fn coverage(run: &Run) -> String {
     let coverage = &run.coverage;
     let mut section = Section::new();
@@ -349,6 +382,13 @@ fn coverage(run: &Run) -> String {
             "masked",
             &format!("{} ({why})", bytes(coverage.bytes_masked)),
         );
+    }
+    if let Some(noise) = &run.noise {
+        section.row("noise", &noise_row(noise));
+        let shown = noise.unexplained.iter().take(SHOWN_UNEXPLAINED);
+        for difference in shown {
+            section.row("", &format!("{}: {}", difference.locus, difference.found));
+        }
     }
     if !coverage.not_compared_reasons.is_empty() {
         let why = coverage.not_compared_reasons.join("; ");

@@ -44,8 +44,6 @@ const FIRMWARE: &str =
 const ACCELERATOR: &str = "runs on a graphics processor, not on the processor";
 const NESTED: &str = "a machine within the machine needs hardware virtualisation in the guest, which is not repeatable under translation";
 const NO_FARM: &str = "no library of this hash is kept up; other hashes exercise the same units";
-const ONE_PROCESSOR: &str =
-    "machines have one processor: what is repeatable to the bit cannot race";
 const NOT_HELD: &str = "a transaction may abort at any time, so that its outcome is not repeatable";
 const NO_HEAT: &str =
     "the point is heat and current of the host; a translated instruction draws none";
@@ -227,7 +225,11 @@ pub(super) const CLASSES: &[Class] = &[
     gap(List::CpuCheck, "heat: Avx256", NO_HEAT),
     gap(List::CpuCheck, "heat: Avx256FMA", NO_HEAT),
     gap(List::CpuCheck, "heat: Avx512", NO_HEAT),
-    gap(List::CpuCheck, "Silkscreen coherence", ONE_PROCESSOR),
+    by(
+        List::CpuCheck,
+        "Silkscreen coherence",
+        &[On(U::CacheCoherence), On(U::Atomics)],
+    ),
     by(List::CpuCheck, "to come: movnti", &[On(U::NonTemporal)]),
     by(List::CpuCheck, "to come: prefetch", &[On(U::Prefetch)]),
     by(List::CpuCheck, "to come: movbe", &[Ext("movbe")]),
@@ -279,7 +281,11 @@ pub(super) const CLASSES: &[Class] = &[
         "floating point",
         &[On(U::FloatAdd), On(U::FloatMultiply)],
     ),
-    gap(List::FragileFeatures, "cache coherence", ONE_PROCESSOR),
+    by(
+        List::FragileFeatures,
+        "cache coherence",
+        &[On(U::CacheCoherence)],
+    ),
     gap(List::FragileFeatures, "transactional memory", NOT_HELD),
     by(
         List::Families,

@@ -96,6 +96,9 @@ pub enum JobError {
 /// Why a line that claims to be of the protocol is not.
 #[derive(Debug, thiserror::Error)]
 pub enum ProtocolError {
+    /// A buffer that is empty or lies where no program has memory.
+    #[error("buffer `{0}` lies where no program has memory")]
+    Buffer(String),
     /// The line is longer than any line may be.
     #[error("line of {found} bytes is longer than {}", super::text::MAX_LINE_BYTES)]
     TooLong {

@@ -4,7 +4,7 @@
 //! still makes no sense, is an error. All text is sanitised in both directions.
 
 use super::message::Extent;
-use super::message::{FileHeader, Hello, JobResult, MarkReached, Message, Metric};
+use super::message::{Buffer, FileHeader, Hello, JobResult, MarkReached, Message, Metric};
 use super::program::{ProgramEnd, check_extents};
 use super::text::{MAX_LINE_BYTES, safe_name, sanitise};
 use super::{ProtocolError, message};
@@ -58,6 +58,12 @@ fn parse_payload(kind: &[u8], payload: &[u8]) -> Result<Message, ProtocolError> 
         b"data" => from_hexadecimal(payload)
             .map(Message::Data)
             .ok_or(ProtocolError::Hexadecimal),
+        b"buffer" => {
+            let mut buffer: Buffer = json("buffer", payload)?;
+            buffer.check()?;
+            buffer.name = safe_name(&buffer.name);
+            Ok(Message::Buffer(buffer))
+        }
         b"payload" => {
             let extents: Vec<Extent> = json("payload", payload)?;
             check_extents(&extents)?;
@@ -102,6 +108,10 @@ pub fn write_line(message: &Message) -> Result<Vec<u8>, ProtocolError> {
             with_json("file", header)
         }
         Message::Data(bytes) => Ok(format!("vd1 data {}", to_hexadecimal(bytes))),
+        Message::Buffer(buffer) => {
+            buffer.check()?;
+            with_json("buffer", buffer)
+        }
         Message::Payload(extents) => {
             check_extents(extents)?;
             with_json("payload", extents)
@@ -168,6 +178,7 @@ pub(super) mod tests {
                 features,
                 mailbox,
                 waypoints: [GuestVirtualAddress(0x1000), GuestVirtualAddress(0x1002)],
+                vcpus: 2,
                 symbols,
             }))
         })
@@ -192,6 +203,14 @@ pub(super) mod tests {
             })),
             (name, 0..=MAX_FILE_BYTES)
                 .prop_map(|(name, bytes)| Message::File(FileHeader { name, bytes })),
+            (name, 0..1_u64 << 46, 1..1_u64 << 46).prop_map(|(name, address, bytes)| {
+                let address = GuestVirtualAddress(address);
+                Message::Buffer(Buffer {
+                    name,
+                    address,
+                    bytes,
+                })
+            }),
             proptest::collection::vec(any::<u8>(), 0..=message::DATA_BYTES).prop_map(Message::Data),
             proptest::collection::vec(
                 (page_address(), 1_u64..16).prop_map(|(address, n)| Extent(address, n)),
@@ -236,7 +255,7 @@ pub(super) mod tests {
         }
 
         #[test]
-        fn no_line_makes_it_panic(bytes: Vec<u8>, kind in "hello|ready|mark|log|metric|file|data|result|failed|x") {
+        fn no_line_makes_it_panic(bytes: Vec<u8>, kind in "hello|ready|mark|log|metric|buffer|file|data|result|failed|x") {
             accepted_lines_are_stable(&bytes)?;
             let ours = [format!("vd1 {kind} ").as_bytes(), &bytes].concat();
             accepted_lines_are_stable(&ours)?;
@@ -266,6 +285,13 @@ pub(super) mod tests {
             "payload of data line is not hexadecimal"
         );
         assert!(refused("vd1 result {}").starts_with("payload of result line: missing field"));
+        for buffer in [
+            r#"vd1 buffer {"name":"a","address":"0x0","bytes":0}"#,
+            r#"vd1 buffer {"name":"a","address":"0x7fffffffffff","bytes":2}"#,
+            r#"vd1 buffer {"name":"a","address":"0x8","bytes":18446744073709551615}"#,
+        ] {
+            assert!(refused(buffer).contains("no program has memory"));
+        }
         assert!(refused("vd1 file {\"name\":\"x\",\"bytes\":9999999}").contains("bytes of a file"));
         let long = format!("vd1 log {}", "x".repeat(MAX_LINE_BYTES));
         assert_eq!(refused(&long), "line of 16392 bytes is longer than 16384");

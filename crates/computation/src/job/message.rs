@@ -19,6 +19,8 @@ pub const MAX_FEATURES: usize = 96;
 pub const MAX_FILE_BYTES: u64 = 1 << 20;
 /// Bytes of a file in one data line: 8 KiB of digits.
 pub const DATA_BYTES: usize = 4096;
+/// The end of what a program's addresses can be, with four levels of page tables.
+const USER_END: u64 = 1 << 47;
 /// The most bytes of a version or feature name.
 const MAX_WORD_BYTES: usize = 128;
 
@@ -35,6 +37,8 @@ pub enum Message {
     Log(String),
     /// Something counted.
     Metric(Metric),
+    /// Memory that holds results of the computation.
+    Buffer(Buffer),
     /// Memory that waits for the next bytes of a program's payload. A stop follows the last.
     Payload(Vec<Extent>),
     /// How a program came out.
@@ -68,8 +72,16 @@ pub struct Hello {
     pub mailbox: [GuestPhysicalAddress; super::MAILBOX_PAGES],
     /// Where the host sets breakpoints, in the guest program's address space.
     pub waypoints: [GuestVirtualAddress; 2],
+    /// Processors that are at work in the guest.
+    #[serde(default = "one")]
+    pub vcpus: u32,
     /// Where the kernel's symbols lie until the next stop.
     pub symbols: Symbols,
+}
+
+/// A guest that does not say has one processor.
+const fn one() -> u32 {
+    1
 }
 
 /// Where the text of `/proc/kallsyms` lies in guest memory.
@@ -106,6 +118,18 @@ pub struct Metric {
     pub value: f64,
     /// Whether equal replicas on a deterministic machine must show equal values.
     pub exact: bool,
+}
+
+/// Memory of the computation's process that holds what it works on. Where it lies may differ from
+/// machine to machine; what it holds may not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Buffer {
+    /// Its name, by which machines are compared.
+    pub name: String,
+    /// The address of its first byte in the computation's process.
+    pub address: GuestVirtualAddress,
+    /// Its length in bytes.
+    pub bytes: u64,
 }
 
 /// The announcement of a file; data lines follow.
@@ -202,6 +226,17 @@ impl Metric {
             Ok(())
         } else {
             Err(ProtocolError::NotFinite(safe_name(&self.name)))
+        }
+    }
+}
+
+impl Buffer {
+    pub(super) fn check(&self) -> Result<(), ProtocolError> {
+        let end = self.address.0.checked_add(self.bytes);
+        if self.bytes > 0 && end.is_some_and(|end| end <= USER_END) {
+            Ok(())
+        } else {
+            Err(ProtocolError::Buffer(safe_name(&self.name)))
         }
     }
 }

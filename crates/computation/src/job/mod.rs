@@ -7,7 +7,7 @@
 //! guest → host   the channel: lines of text       vd1 KIND PAYLOAD\n
 //!
 //! hello ─► (stop: host copies the symbols) ─► ready ─► (stop: host snapshots, writes the job)
-//!   ─► log ─► [ mark ─► (stop) ]… ─► metric… file… data… result ─► mark end ─► (stop: terminal)
+//!   ─► log ─► buffer… ─► [ mark ─► (stop) ]… ─► metric… file… data… result ─► mark end ─► (stop: terminal)
 //!   failed ─► (stop) in place of anything after hello
 //! ```
 //!
@@ -35,8 +35,8 @@ pub use line::{parse_line, write_line};
 pub use mailbox::{MAILBOX_BYTES, MAILBOX_PAGES, MAX_STEPS, decode_job, encode_job};
 pub use mark::{Mark, ParseMarkError};
 pub use message::{
-    Extent, FileHeader, Hello, JobResult, MAX_EXTENTS, MarkReached, Message, Metric, Symbols,
-    file_messages,
+    Buffer, Extent, FileHeader, Hello, JobResult, MAX_EXTENTS, MarkReached, Message, Metric,
+    Symbols, file_messages,
 };
 pub use program::{ExitStatus, InputFile, ProgramEnd, ProgramJob, StreamEnd};
 pub use reader::{LineReader, Loss};

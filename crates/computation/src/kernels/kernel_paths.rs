@@ -173,7 +173,7 @@ fn stir(bytes: &mut [u8]) {
 mod tests {
     use super::*;
     use crate::kernels::tests::check_flip;
-    use crate::system::{Model, Work};
+    use crate::system::{Model, Task, Work};
 
     /// A system with one fault.
     struct Faulty {
@@ -200,6 +200,9 @@ mod tests {
         }
         fn in_turns(&mut self, bytes: &mut [u8], work: Work, turns: u32) -> Result<(), Fault> {
             self.healthy.in_turns(bytes, work, turns)
+        }
+        fn together(&mut self, tasks: [Task<'_>; 2]) -> Result<(), Fault> {
+            self.healthy.together(tasks)
         }
     }
 

@@ -24,6 +24,7 @@ pub(crate) mod sort;
 pub(crate) mod sqlite;
 pub(crate) mod stream;
 pub(crate) mod text;
+pub(crate) mod threads;
 pub(crate) mod vectors;
 pub(crate) mod x87;
 pub(crate) mod zstd;

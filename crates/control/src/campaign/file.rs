@@ -343,7 +343,7 @@ fn read(path: &Path) -> Result<(Campaign, u64), ControlError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::campaign::plan::TrialKind;
+    use crate::campaign::plan::{PlannedMachine, TrialKind};
 
     fn plan() -> CampaignPlan {
         CampaignPlan {
@@ -351,6 +351,7 @@ mod tests {
             kind: TrialKind::Fault,
             trials: 2,
             replicas: 3,
+            machine: PlannedMachine::default(),
             computations: Vec::new(),
         }
     }

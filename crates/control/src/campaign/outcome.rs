@@ -18,6 +18,9 @@ pub enum TrialOutcome {
     Masked,
     /// A clean trial in which nothing was reported.
     Clean,
+    /// A clean trial on machines that are not bit-exact, in which a place differed that was not known
+    /// as noise.
+    Inconclusive,
     /// The states differ by the plain comparison, and nothing was reported.
     Missed,
     /// Another replica than the one with the fault was named, or more than that one.
@@ -29,12 +32,13 @@ pub enum TrialOutcome {
 
 impl TrialOutcome {
     /// All of them, as tables show them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Detected,
         Self::Crashed,
         Self::Hung,
         Self::Masked,
         Self::Clean,
+        Self::Inconclusive,
         Self::Missed,
         Self::WrongReplica,
         Self::FalseAlarm,
@@ -49,6 +53,7 @@ impl TrialOutcome {
             Self::Hung => "hung",
             Self::Masked => "masked",
             Self::Clean => "clean",
+            Self::Inconclusive => "inconclusive",
             Self::Missed => "missed",
             Self::WrongReplica => "wrong-replica",
             Self::FalseAlarm => "false-alarm",

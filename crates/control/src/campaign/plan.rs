@@ -5,8 +5,10 @@
 //! all marks of all faults then lie on one grid, at which every replica stops.
 
 use crate::error::ControlError;
+use crate::machine::MachineRequest;
 use computation::Descriptor;
 use computation::job::Mark;
+use hypervisor::Accelerator;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use serde::{Deserialize, Serialize};
@@ -70,6 +72,54 @@ pub struct PlannedComputation {
     pub steps: u64,
 }
 
+/// The machine of a campaign; one that does not say has the standard one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedMachine {
+    /// Its virtual processors.
+    pub vcpus: u32,
+    /// Whether time is counted in instructions.
+    pub icount: bool,
+    /// What executes its instructions: `tcg` or `kvm`.
+    pub accelerator: String,
+}
+
+impl Default for PlannedMachine {
+    fn default() -> Self {
+        MachineRequest::default().into()
+    }
+}
+
+impl From<MachineRequest> for PlannedMachine {
+    fn from(request: MachineRequest) -> Self {
+        Self {
+            vcpus: request.vcpus,
+            icount: request.is_deterministic(),
+            accelerator: request.accelerator.name().to_owned(),
+        }
+    }
+}
+
+impl TryFrom<&PlannedMachine> for MachineRequest {
+    type Error = ControlError;
+
+    fn try_from(planned: &PlannedMachine) -> Result<Self, ControlError> {
+        let accelerators = [Accelerator::Tcg, Accelerator::Kvm];
+        let mut found = accelerators.into_iter();
+        let found = found.find(|one| one.name() == planned.accelerator);
+        let accelerator = found.ok_or_else(|| ControlError::Protocol {
+            detail: format!(
+                "the campaign names an accelerator {:?}",
+                planned.accelerator
+            ),
+        })?;
+        Ok(Self {
+            vcpus: planned.vcpus,
+            icount: Some(planned.icount),
+            accelerator,
+        })
+    }
+}
+
 /// What a campaign is made of. The same plan draws the same trials.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CampaignPlan {
@@ -81,6 +131,9 @@ pub struct CampaignPlan {
     pub trials: u32,
     /// How many replicas are compared in each.
     pub replicas: u32,
+    /// The machine that replicas are.
+    #[serde(default)]
+    pub machine: PlannedMachine,
     /// The computations, each taking its share of the trials.
     pub computations: Vec<PlannedComputation>,
 }
@@ -160,7 +213,8 @@ impl CampaignPlan {
             .map_or(GRID, |one| one.steps);
         let order = match self.kind {
             TrialKind::Clean => None,
-            TrialKind::Fault => Some(order(&mut random, steps)),
+            TrialKind::Fault if self.machine.icount => Some(order(&mut random, steps)),
+            TrialKind::Fault => Some(inexact_order(number)),
         };
         Trial {
             number,
@@ -181,6 +235,17 @@ pub fn seal(truth: &[u8]) -> String {
 
 fn below(random: &mut ChaCha8Rng, choices: u64) -> u64 {
     random.next_u64() % choices.max(1)
+}
+
+/// A fault at the end of a machine that is not bit-exact: in a named buffer and in other memory of a
+/// program by turns.
+fn inexact_order(number: u32) -> String {
+    let place = if number.is_multiple_of(2) {
+        "buffer"
+    } else {
+        "user"
+    };
+    format!("ram={place}@end")
 }
 
 /// A fault of the mix, at an eighth of the computation.
@@ -236,6 +301,7 @@ mod tests {
             kind,
             trials,
             replicas: 3,
+            machine: PlannedMachine::default(),
             computations: vec![one("sha256", 128), one("matmul", 8)],
         }
     }

@@ -11,8 +11,8 @@ use crate::injection::{self, Injection, PlannedInjection};
 use crate::machine::PreparedMachine;
 use crate::progress::Silent;
 use crate::replica::{Captured, ReplicaContext, run_replica};
-use crate::request::{Keep, RunPlan};
-use crate::run::analyse;
+use crate::request::{Keep, RunPlan, placements};
+use crate::run::{Known, analyse};
 use crate::session::Session;
 use divergence::{Analysis, Replica};
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -42,6 +42,8 @@ pub(super) struct Bench<'a> {
     machine: &'a PreparedMachine,
     name: &'a str,
     plan: RunPlan,
+    /// Host CPUs that each replica takes.
+    width: usize,
 }
 
 impl<'a> Bench<'a> {
@@ -60,7 +62,11 @@ impl<'a> Bench<'a> {
             jobs: 1,
             cpus: Vec::new(),
             injections: Vec::new(),
-            stops: computation.stops(),
+            stops: if machine.spec.deterministic {
+                computation.stops()
+            } else {
+                Vec::new()
+            },
             keep: Keep::Differing,
             deadline: FIRST_DEADLINE,
             multiplier: 1.0,
@@ -70,22 +76,58 @@ impl<'a> Bench<'a> {
             machine,
             name: &computation.name,
             plan,
+            width: if machine.spec.deterministic {
+                1
+            } else {
+                (machine.spec.vcpus as usize).clamp(1, session.host.cpus.len().max(1))
+            },
         })
     }
 
     /// A plan whose replicas take the host's CPUs in turn, beginning anywhere.
-    fn plan(&self, turn: u32, injections: Vec<PlannedInjection>, deadline: Duration) -> RunPlan {
-        let cpus = self.session.host.cpus.iter().copied().cycle();
-        let cpus = cpus.skip(turn as usize % self.session.host.cpus.len().max(1));
+    pub(super) fn plan(
+        &self,
+        turn: u32,
+        injections: Vec<PlannedInjection>,
+        deadline: Duration,
+    ) -> RunPlan {
+        let host_cpus = &self.session.host.cpus;
         RunPlan {
-            cpus: cpus.take(self.plan.replicas as usize).collect(),
+            cpus: placements(
+                host_cpus,
+                self.width,
+                turn as usize,
+                self.plan.replicas as usize,
+            ),
             injections,
             deadline,
             ..self.plan.clone()
         }
     }
 
-    async fn replica(
+    /// What is the same in all trials.
+    pub(super) const fn base_plan(&self) -> &RunPlan {
+        &self.plan
+    }
+
+    pub(super) const fn machine(&self) -> &PreparedMachine {
+        self.machine
+    }
+
+    pub(super) const fn session(&self) -> &Session {
+        self.session
+    }
+
+    pub(super) const fn first_deadline(&self) -> Duration {
+        FIRST_DEADLINE
+    }
+
+    /// The digest that a run must come to.
+    pub(super) fn golden(&self, plan: &RunPlan) -> Result<Option<String>, ControlError> {
+        known_digest(self.session, plan, self.machine.hello.isa_class)
+    }
+
+    pub(super) async fn replica(
         &self,
         plan: &RunPlan,
         index: u32,
@@ -229,17 +271,21 @@ impl<'a> Bench<'a> {
             })
             .collect();
         let dropped = (0..plan.replicas).map(|index| state(index).dropped_bytes);
-        let golden = known_digest(self.session, plan, self.machine.hello.isa_class)?;
+        let golden = self.golden(plan)?;
         analyse(
             &replicas,
             dropped.sum(),
             self.machine,
             plan,
-            (golden.as_deref(), None),
+            Known {
+                golden: golden.as_deref(),
+                history: None,
+                aligned: None,
+            },
         )
     }
 
-    fn record(
+    pub(super) fn record(
         &self,
         trial: &Trial,
         fault: String,

@@ -42,6 +42,7 @@ pub fn compare(files: Vec<StateFile>) -> Result<Diff, CompareError> {
         host_units_exercised: false,
         not_compared: not_compared(&summaries, &shared),
         history: None,
+        aligned: None,
     };
     let replicas: Vec<Replica<'_>> = (0..)
         .zip(&states)

@@ -1,10 +1,15 @@
 //! Where in memory a fault falls, and the writes.
 
 use crate::error::ControlError;
+use crate::explain::ReplicaMemory;
 use crate::injection::{FaultMode, PlannedInjection, RamWhere};
 use crate::machine::PreparedMachine;
+use computation::job::Buffer;
+use divergence::align::COMPUTATION_PROCESS;
 use hypervisor::{ChangedPages, Domain};
+use introspection::{Introspection, Standing};
 use model::{GuestPhysicalAddress, PAGE_BYTES};
+use state::{Memory, TerminalState};
 
 /// Addresses of the PC's devices and ROMs between conventional and extended memory: what is
 /// written there does not reach the memory behind it.
@@ -29,6 +34,7 @@ pub(super) fn locate(
     planned: &PlannedInjection,
     place: RamWhere,
     machine: &PreparedMachine,
+    buffers: &[Buffer],
 ) -> Result<GuestPhysicalAddress, ControlError> {
     let memory_bytes = machine.spec.memory_bytes;
     let address = match place {
@@ -52,6 +58,7 @@ pub(super) fn locate(
                 })?;
             range.start + planned.draw_place(range.end - range.start)
         }
+        RamWhere::Buffer | RamWhere::User => owned(domain, planned, (place, buffers), machine)?,
         RamWhere::Any => {
             outside_hole(planned.draw_place(memory_bytes / PAGE)) * PAGE + planned.draw_within(PAGE)
         }
@@ -61,6 +68,68 @@ pub(super) fn locate(
         return Err(failed(planned, &detail));
     }
     Ok(GuestPhysicalAddress(address))
+}
+
+/// A byte of a named buffer, or of other memory of a program, by what guest memory itself says.
+fn owned(
+    domain: &mut dyn Domain,
+    planned: &PlannedInjection,
+    (place, buffers): (RamWhere, &[Buffer]),
+    machine: &PreparedMachine,
+) -> Result<u64, ControlError> {
+    let pages = domain.changed_pages()?;
+    let refused = |detail: String| failed(planned, &detail);
+    let changed = state::ChangedPages::new(pages.numbers, pages.bytes);
+    let state = TerminalState {
+        memory: Memory::Changed(changed.map_err(|error| refused(error.to_string()))?),
+        ..TerminalState::default()
+    };
+    let memory = ReplicaMemory::of(machine, &state);
+    let memory = memory.ok_or_else(|| refused("the snapshot is not whole pages".to_owned()))?;
+    let introspection = Introspection::of(&memory)
+        .map_err(|error| refused(format!("guest memory is not understood: {error}")))?;
+    let within = |address: u64| {
+        buffers
+            .iter()
+            .any(|one| (one.address.0..one.address.0.saturating_add(one.bytes)).contains(&address))
+    };
+    if place == RamWhere::Buffer {
+        let total: u64 = buffers
+            .iter()
+            .map(|one| one.bytes)
+            .fold(0, u64::saturating_add);
+        let mut at = planned.draw_place(total);
+        for buffer in buffers {
+            if at < buffer.bytes {
+                let address = buffer.address.0 + at;
+                let frame = introspection.user_frame(COMPUTATION_PROCESS, address);
+                let frame = frame.ok_or_else(|| refused("its buffer is not mapped".to_owned()))?;
+                return Ok(frame * PAGE + address % PAGE);
+            }
+            at -= buffer.bytes;
+        }
+        return Err(refused("the computation has named no buffer".to_owned()));
+    }
+    let Memory::Changed(changed) = &state.memory else {
+        return Err(refused("no page is known to have changed".to_owned()));
+    };
+    let words: Vec<u64> = changed
+        .numbers()
+        .iter()
+        .filter_map(|frame| match introspection.standing(*frame) {
+            Ok(Standing::User { process, address }) => Some((*frame, process, address)),
+            _ => None,
+        })
+        .flat_map(|(frame, process, address)| {
+            let words = (0..PAGE).step_by(8);
+            let outside =
+                words.filter(move |into| process != COMPUTATION_PROCESS || !within(address + into));
+            outside.map(move |into| frame * PAGE + into)
+        })
+        .collect();
+    let word = drawn(&words, planned.draw_place(words.len() as u64));
+    let word = *word.ok_or_else(|| refused("no other memory of a program changed".to_owned()))?;
+    Ok(word + planned.draw_within(8))
 }
 
 /// Memory that a later write may be lost to: all pages that live, or the one that was ordered.
@@ -73,7 +142,7 @@ pub(super) fn keep(
     if place == RamWhere::Live {
         return Ok(domain.changed_pages()?);
     }
-    let number = locate(domain, planned, place, machine)?.0 / PAGE;
+    let number = locate(domain, planned, place, machine, &[])?.0 / PAGE;
     let mut bytes = vec![0; PAGE_BYTES];
     domain.read_memory(GuestPhysicalAddress(number * PAGE), &mut bytes)?;
     Ok(ChangedPages {

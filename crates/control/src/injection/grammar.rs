@@ -15,7 +15,9 @@ pub enum InjectionError {
     )]
     NotYet(String),
     /// The place within the part is none.
-    #[error("{0:?} is no place in memory: it is live, text, any or an address such as 0x1f0000")]
+    #[error(
+        "{0:?} is no place in memory: it is live, text, buffer, user, any or an address such as 0x1f0000"
+    )]
     UnknownPlace(String),
     /// A register is named by its name.
     #[error("reg needs the name of a register, such as reg=rax")]
@@ -191,6 +193,8 @@ fn parse_ram(place: &str) -> Result<RamWhere, InjectionError> {
     Ok(match place {
         "live" => RamWhere::Live,
         "text" => RamWhere::Text,
+        "buffer" => RamWhere::Buffer,
+        "user" => RamWhere::User,
         "any" => RamWhere::Any,
         address => RamWhere::Address(
             model::address::parse_u64(address)
@@ -291,7 +295,7 @@ mod tests {
         let wrong = |text: &str| Injection::parse(text).unwrap_err().to_string();
         assert!(wrong("tape").contains("ram, reg, log"));
         assert!(wrong("disk").contains("no disk"));
-        assert!(wrong("ram=here").contains("live, text, any"));
+        assert!(wrong("ram=here").contains("live, text, buffer"));
         assert!(wrong("ram:8").contains("0 to 7"));
         assert!(wrong("metric:52").contains("0 to 51"));
         assert!(wrong("log:7").contains("0 to 6"));

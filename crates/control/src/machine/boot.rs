@@ -21,15 +21,21 @@ const SHOWN_LINES: usize = 5;
 pub(super) async fn boot_into(
     hypervisor: &Arc<dyn Hypervisor>,
     spec: &MachineSpec,
-    cpu: u32,
+    cpus: &[u32],
     unfinished: &Unfinished,
 ) -> Result<(), ControlError> {
-    let mut domain = hypervisor.boot(spec, cpu).await?;
+    let mut domain = hypervisor.boot(spec, cpus).await?;
     let limits = WaitLimits {
         cpu: BOOT_CPU,
         wall: BOOT_WALL,
     };
     let hello = greet(domain.as_mut(), limits).await?;
+    if hello.vcpus != spec.vcpus {
+        let (at_work, ordered) = (hello.vcpus, spec.vcpus);
+        return Err(ControlError::NotReady {
+            detail: format!("{at_work} of its {ordered} processors are at work"),
+        });
+    }
     let symbols = read_symbols(domain.as_mut(), &hello)?;
     domain.resume().await?;
     let messages = wait_signal(domain.as_mut(), limits).await?;
@@ -49,10 +55,10 @@ pub(super) async fn boot_into(
 pub(crate) async fn probe(
     hypervisor: &Arc<dyn Hypervisor>,
     spec: &MachineSpec,
-    cpu: u32,
+    cpus: &[u32],
     limit: Duration,
 ) -> Result<Hello, ControlError> {
-    let mut domain = hypervisor.boot(spec, cpu).await?;
+    let mut domain = hypervisor.boot(spec, cpus).await?;
     let limits = WaitLimits {
         cpu: limit,
         wall: limit,

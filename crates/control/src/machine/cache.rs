@@ -14,7 +14,7 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// The version of the files' layout. Another one is not loaded; the machine is booted again.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// What a hole reads as.
 const ZERO_PAGE: [u8; PAGE_BYTES] = [0; PAGE_BYTES];
@@ -42,9 +42,10 @@ impl Identity {
         let kernel_digest = blake3::hash(&kernel).to_hex().to_string();
         let guest_digest = blake3::hash(&spec.initramfs).to_hex().to_string();
         let shape = format!(
-            "{FORMAT}\n{hypervisor}\n{kernel_digest}\n{guest_digest}\n{}\n{}\n{}\n{}\n{}\n{:?}\n{:?}",
+            "{FORMAT}\n{hypervisor}\n{kernel_digest}\n{guest_digest}\n{}\n{}\n{}\n{}\n{}\n{}\n{:?}\n{:?}",
             spec.memory_bytes,
             spec.cpu_model,
+            spec.vcpus,
             spec.accelerator.name(),
             spec.deterministic,
             spec.kernel_arguments,
@@ -351,6 +352,7 @@ mod tests {
         MachineSpec {
             memory_bytes: MEMORY_BYTES,
             cpu_model: "max".to_owned(),
+            vcpus: 1,
             accelerator: Accelerator::Tcg,
             deterministic: true,
             kernel: PathBuf::from("kernel"),
@@ -384,6 +386,7 @@ mod tests {
             features: Vec::new(),
             mailbox: [GuestPhysicalAddress(0); MAILBOX_PAGES],
             waypoints: [GuestVirtualAddress(0); 2],
+            vcpus: 1,
             symbols: Symbols::default(),
         };
         unfinished.write_hello(&hello).unwrap();

@@ -16,16 +16,20 @@
 pub(crate) mod boot;
 mod cache;
 mod kernel;
+mod request;
 
 use crate::error::ControlError;
 use crate::progress::{Progress, ProgressSink};
 use computation::job::Hello;
-use hypervisor::{Accelerator, Channel, Hypervisor, MachineSpec, Signal, Snapshot};
+pub use hypervisor::Accelerator;
+use hypervisor::{Channel, Hypervisor, MachineSpec, Signal, Snapshot};
 use introspection::{KernelMap, SymbolTable};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use kernel::{KERNEL_VARIABLE, check as check_kernel, default_kernel};
+pub use request::MachineRequest;
+pub(crate) use request::{KVM_DEVICE, probe_kvm, see_usable};
 
 /// Guest memory of a replica, where nothing else is asked for.
 pub const DEFAULT_MEMORY_BYTES: u64 = 128 << 20;
@@ -63,14 +67,7 @@ pub struct PreparedMachine {
 /// # Errors
 /// There is no kernel, or this build holds no guest program.
 pub fn standard_spec() -> Result<MachineSpec, ControlError> {
-    let kernel = default_kernel();
-    kernel::check(&kernel)?;
-    spec(
-        kernel,
-        Accelerator::Tcg,
-        Signal::Port,
-        Channel::DebugConsole,
-    )
+    MachineRequest::default().spec()
 }
 
 /// A machine with our guest program in it.
@@ -107,6 +104,7 @@ pub fn spec(
     Ok(MachineSpec {
         memory_bytes: DEFAULT_MEMORY_BYTES,
         cpu_model: DEFAULT_CPU_MODEL.to_owned(),
+        vcpus: 1,
         accelerator,
         deterministic,
         kernel,
@@ -125,7 +123,7 @@ pub async fn prepare(
     hypervisor: &Arc<dyn Hypervisor>,
     cache: &Path,
     spec: MachineSpec,
-    cpu: u32,
+    cpus: &[u32],
     progress: &dyn ProgressSink,
 ) -> Result<PreparedMachine, ControlError> {
     let cache = cache::MachineCache::open(cache)?;
@@ -136,7 +134,7 @@ pub async fn prepare(
     }
     progress.step(Progress::Booting);
     let unfinished = cache.begin()?;
-    boot::boot_into(hypervisor, &spec, cpu, &unfinished).await?;
+    boot::boot_into(hypervisor, &spec, cpus, &unfinished).await?;
     let loaded = cache.keep(unfinished, &identity, &spec)?;
     progress.step(Progress::MachineReady { cached: false });
     Ok(loaded.into_machine(spec, identity, false))

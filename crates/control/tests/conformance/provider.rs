@@ -63,7 +63,7 @@ impl dyn Provider + '_ {
         let PreparedMachine { spec, snapshot, .. } = machine;
         Ok(self
             .hypervisor()
-            .restore(spec, snapshot, self.cpu())
+            .restore(spec, snapshot, &[self.cpu()])
             .await?)
     }
 
@@ -175,7 +175,8 @@ impl Provider for Sim {
         let (hypervisor, spec) = (&self.hypervisor, self.spec.clone());
         Box::pin(async move {
             let cache = self.place.path().join("machines");
-            let machine = machine::prepare(hypervisor, &cache, spec, self.cpu(), &Silent).await?;
+            let machine =
+                machine::prepare(hypervisor, &cache, spec, &[self.cpu()], &Silent).await?;
             Ok(Arc::new(machine))
         })
     }

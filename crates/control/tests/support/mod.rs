@@ -52,7 +52,7 @@ impl Workshop {
     /// A machine that was booted once and is kept for later tests.
     pub(crate) async fn machine(&self, spec: MachineSpec) -> anyhow::Result<PreparedMachine> {
         let hypervisor = &self.session.hypervisor;
-        Ok(machine::prepare(hypervisor, kept_machines(), spec, CPU, &Silent).await?)
+        Ok(machine::prepare(hypervisor, kept_machines(), spec, &[CPU], &Silent).await?)
     }
 
     /// A replica of a machine: restored, stopped.
@@ -61,7 +61,11 @@ impl Workshop {
         machine: &PreparedMachine,
     ) -> anyhow::Result<Box<dyn Domain>> {
         let PreparedMachine { spec, snapshot, .. } = machine;
-        Ok(self.session.hypervisor.restore(spec, snapshot, CPU).await?)
+        Ok(self
+            .session
+            .hypervisor
+            .restore(spec, snapshot, &[CPU])
+            .await?)
     }
 }
 
@@ -77,6 +81,7 @@ pub(crate) fn simulated_machine(directory: &Path) -> anyhow::Result<MachineSpec>
     Ok(MachineSpec {
         memory_bytes: hypervisor::sim::MEMORY_BYTES,
         cpu_model: "sim".to_owned(),
+        vcpus: 1,
         accelerator: Accelerator::Tcg,
         deterministic: true,
         kernel,
@@ -143,7 +148,7 @@ pub(crate) async fn boot_to_ready(
     spec: &MachineSpec,
     cpu: u32,
 ) -> anyhow::Result<Box<dyn Domain>> {
-    let mut domain = hypervisor.boot(spec, cpu).await?;
+    let mut domain = hypervisor.boot(spec, &[cpu]).await?;
     let hello = until_signal(domain.as_mut()).await?;
     ensure!(
         hello.iter().any(|said| matches!(said, Message::Hello(_))),

@@ -2,6 +2,7 @@
 
 use super::simulated_machine;
 use anyhow::{Context, ensure};
+use control::machine::MachineRequest;
 use control::run::start_on;
 use control::{Computation, ControlError, Keep, RunRequest, Session, Silent};
 use hypervisor::sim::{SimHypervisor, Trouble};
@@ -68,6 +69,7 @@ impl Bench {
             keep: Keep::Differing,
             timeout: None,
             multiplier: 1.0,
+            machine: MachineRequest::default(),
         };
         change(&mut request);
         Ok(start_on(&session, spec, request, &Silent, std::future::pending()).await)

@@ -76,7 +76,7 @@ pub(crate) struct ToldMemory {
 pub(crate) async fn told_memory(workshop: &Workshop) -> anyhow::Result<ToldMemory> {
     let mut spec = translated(Signal::Port, Channel::DebugConsole)?;
     spec.initramfs = guest::initramfs(&compile()?, &[])?;
-    let mut domain = workshop.session.hypervisor.boot(&spec, CPU).await?;
+    let mut domain = workshop.session.hypervisor.boot(&spec, &[CPU]).await?;
     let stop = domain.wait_stop(PATIENCE).await?;
     ensure!(stop == Stop::Signal, "{stop:?} in place of a signal");
     let said = String::from_utf8(domain.take_console())?;

@@ -168,7 +168,7 @@ fn page(word: Word) -> Option<u64> {
 fn word(difference: &Difference) -> Option<Word> {
     let address = match (&difference.part, &difference.locus) {
         (Part::Memory, Locus::Address(address)) => Some(address.0),
-        (Part::File, Locus::Name(_)) => None,
+        (Part::File | Part::Memory, Locus::Name(_)) => None,
         _ => return None,
     };
     let (expected, found) = match &difference.expected {

@@ -162,6 +162,7 @@ pub(crate) fn analysed(states: &[TerminalState], case: &Case) -> Analysis {
         host_units_exercised: false,
         not_compared: Vec::new(),
         history: None,
+        aligned: None,
     };
     let replicas: Vec<Replica<'_>> = (0..)
         .map(ReplicaIndex)

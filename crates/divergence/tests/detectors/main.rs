@@ -15,12 +15,14 @@
 //! | outcome: hang and crash | `outcome` |
 //! | majority, undecided, nothing compared | `majority` |
 //! | severity, kind by kind | `severity` |
+//! | machines that are not bit-exact, place by place | `aligned` |
 
 #![expect(
     clippy::unwrap_used,
     reason = "the helpers of a test fail it by panicking"
 )]
 
+mod aligned;
 mod case;
 mod log;
 mod majority;
@@ -72,6 +74,15 @@ fn all() -> Vec<Case> {
         majority::cases(),
     ]
     .concat()
+}
+
+/// Deliberate faults that the engine must have at the least.
+const CASES_MIN: usize = 150;
+
+#[test]
+fn there_are_enough_of_them() {
+    let all = all().len() + aligned::CASES;
+    assert!(all >= CASES_MIN, "{all}");
 }
 
 #[test]

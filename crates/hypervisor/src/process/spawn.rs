@@ -30,8 +30,8 @@ pub struct SpawnRequest {
     pub command: Command,
     /// Descriptors that the child inherits under the same numbers.
     pub inherited: Vec<OwnedFd>,
-    /// The host CPU that all its threads are bound to.
-    pub cpu: Option<u32>,
+    /// The host CPUs that all its threads are bound to; any where there is none.
+    pub cpus: Vec<u32>,
     /// The user and group to run as, where we are root.
     pub user: Option<u32>,
 }
@@ -87,7 +87,7 @@ fn start(request: SpawnRequest) -> std::io::Result<Child> {
     let SpawnRequest {
         mut command,
         inherited,
-        cpu,
+        cpus,
         user,
     } = request;
     if let Some(user) = user {
@@ -96,7 +96,7 @@ fn start(request: SpawnRequest) -> std::io::Result<Child> {
     // Its own process group: ^C at the terminal is ours to handle, in our order.
     command.process_group(0);
     let descriptors: Vec<RawFd> = inherited.iter().map(AsRawFd::as_raw_fd).collect();
-    before_exec::prepare(&mut command, descriptors, cpu);
+    before_exec::prepare(&mut command, descriptors, cpus);
     let child = command.spawn();
     drop(inherited);
     child
@@ -114,7 +114,7 @@ mod before_exec {
     use std::process::Command;
 
     /// Arranges what happens in the child between fork and exec.
-    pub(super) fn prepare(command: &mut Command, inherited: Vec<RawFd>, cpu: Option<u32>) {
+    pub(super) fn prepare(command: &mut Command, inherited: Vec<RawFd>, cpus: Vec<u32>) {
         let parent = rustix::process::getpid().as_raw_nonzero().get();
         // SAFETY: the closure allocates nothing, takes no lock and makes only system calls, as
         // fork in a threaded process demands; all it reads was made before the fork.
@@ -125,8 +125,8 @@ mod before_exec {
                     keep_open(descriptor)?;
                 }
                 lower_priority()?;
-                if let Some(cpu) = cpu {
-                    bind_to(cpu)?;
+                if !cpus.is_empty() {
+                    bind_to(&cpus)?;
                 }
                 Ok(())
             });
@@ -169,15 +169,17 @@ mod before_exec {
         check(unsafe { libc::setrlimit(libc::RLIMIT_CORE, &raw const no_core) })
     }
 
-    fn bind_to(cpu: u32) -> Result<()> {
+    fn bind_to(cpus: &[u32]) -> Result<()> {
         // SAFETY: an all-zero cpu_set_t is a valid, empty set.
         let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
-        let index = usize::try_from(cpu).unwrap_or(usize::MAX);
-        if index >= usize::try_from(libc::CPU_SETSIZE).unwrap_or(0) {
-            return Err(Error::from_raw_os_error(libc::EINVAL));
+        for &cpu in cpus {
+            let index = usize::try_from(cpu).unwrap_or(usize::MAX);
+            if index >= usize::try_from(libc::CPU_SETSIZE).unwrap_or(0) {
+                return Err(Error::from_raw_os_error(libc::EINVAL));
+            }
+            // SAFETY: the index was checked against the size of the set.
+            unsafe { libc::CPU_SET(index, &mut set) };
         }
-        // SAFETY: the index was checked against the size of the set.
-        unsafe { libc::CPU_SET(index, &mut set) };
         // SAFETY: the pointer is to a live set of the size that is passed.
         check(unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set) })
     }
@@ -193,7 +195,7 @@ mod tests {
         SpawnRequest {
             command,
             inherited: Vec::new(),
-            cpu: None,
+            cpus: Vec::new(),
             user: None,
         }
     }
@@ -201,7 +203,7 @@ mod tests {
     #[tokio::test]
     async fn a_child_is_nice_bound_and_waited_for() {
         let mut request = shell("test \"$(nice)\" -ge 10 && exit 7");
-        request.cpu = Some(0);
+        request.cpus = vec![0];
         let mut child = spawn(request).await.unwrap();
         assert_eq!(child.wait().await.unwrap().code(), Some(7));
     }

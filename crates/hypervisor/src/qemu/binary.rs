@@ -106,7 +106,7 @@ async fn ask_version(path: &Path) -> Result<String, HypervisorError> {
     let mut child = spawn(SpawnRequest {
         command,
         inherited: Vec::new(),
-        cpu: None,
+        cpus: Vec::new(),
         user: None,
     })
     .await?;

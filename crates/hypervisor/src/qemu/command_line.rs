@@ -84,7 +84,7 @@ fn machine(line: &mut ArgumentList, spec: &MachineSpec, memory: MemorySource<'_>
     line.pair("-machine", "pc,hpet=off,memory-backend=ram".to_owned());
     line.pair("-accel", spec.accelerator.name().to_owned());
     line.pair("-cpu", spec.cpu_model.clone());
-    line.pair("-smp", "1".to_owned());
+    line.pair("-smp", spec.vcpus.to_string());
     line.pair("-m", format!("{}B", spec.memory_bytes));
     let (path, sharing) = match memory {
         MemorySource::Shared(path) => (path, "share=on"),
@@ -151,6 +151,7 @@ mod tests {
         let spec = MachineSpec {
             memory_bytes: 128 << 20,
             cpu_model: "max".to_owned(),
+            vcpus: 1,
             accelerator: Accelerator::Tcg,
             deterministic: true,
             kernel: "vmlinuz".into(),

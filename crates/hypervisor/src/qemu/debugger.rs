@@ -64,6 +64,13 @@ impl Debugger {
         &self.registers
     }
 
+    /// Makes a vCPU the one whose registers and address space are meant. The first is unless another
+    /// was chosen. The stub counts them from 1.
+    pub(super) async fn choose(&mut self, vcpu: u32) -> Result<(), HypervisorError> {
+        self.expect_ok(&format!("Hg{:x}", vcpu.saturating_add(1)))
+            .await
+    }
+
     /// Flips one bit of a register and returns its value before and after.
     pub(super) async fn flip(
         &mut self,

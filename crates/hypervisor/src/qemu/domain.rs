@@ -55,6 +55,7 @@ pub(super) struct QemuDomain {
     /// Whether its memory is a private view of a snapshot's.
     pub(super) restored: bool,
     pub(super) threads: Vec<i32>,
+    pub(super) vcpus: u32,
     pub(super) debugger: Option<Debugger>,
     pub(super) page_list: PageListMethod,
     pub(super) run: Arc<RunDirectory>,
@@ -230,7 +231,7 @@ impl Domain for QemuDomain {
     }
 
     async fn registers(&mut self) -> Result<RegisterSet, HypervisorError> {
-        let text = self.monitor.human("info registers").await?;
+        let text = self.monitor.human("info registers -a").await?;
         Ok(registers::parse(&text))
     }
 
@@ -251,9 +252,14 @@ impl Domain for QemuDomain {
     }
 
     async fn hang(&mut self) -> Result<(), HypervisorError> {
-        let debugger = self.debugger().await?;
-        let at = debugger.value("rip").await?;
-        debugger.write_virtual(at, &JUMP_TO_ITSELF).await
+        // Each processor stands at its own instruction; the stub reads memory as the chosen one.
+        for vcpu in (0..self.vcpus).rev() {
+            let debugger = self.debugger().await?;
+            debugger.choose(vcpu).await?;
+            let at = debugger.value("rip").await?;
+            debugger.write_virtual(at, &JUMP_TO_ITSELF).await?;
+        }
+        Ok(())
     }
 
     async fn set_breakpoint(
@@ -285,7 +291,7 @@ impl Domain for QemuDomain {
         self.monitor.execute(save).await?;
         sparse::copy(&written, memory)?;
         fs::remove_file(&written).map_err(HypervisorError::file("remove", &written))?;
-        let text = self.monitor.human("info registers").await?;
+        let text = self.monitor.human("info registers -a").await?;
         fs::write(registers, text).map_err(HypervisorError::file("write", registers))
     }
 

@@ -17,6 +17,7 @@ use crate::qemu::domain::QemuDomain;
 use crate::qemu::ending::{exited, explain};
 use crate::qemu::qmp::Monitor;
 use crate::traits::{MachineSpec, Snapshot};
+use rustix::thread::{CpuSet, Pid, sched_setaffinity};
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -34,7 +35,9 @@ pub(super) struct Launched {
     directory: PathBuf,
     memory_file: PathBuf,
     memory_bytes: u64,
+    vcpus: u32,
     restored: bool,
+    cpus: Vec<u32>,
     run: Arc<RunDirectory>,
 }
 
@@ -43,7 +46,7 @@ pub(super) async fn boot(
     binary: &QemuBinary,
     run: &Arc<RunDirectory>,
     spec: &MachineSpec,
-    cpu: u32,
+    cpus: &[u32],
 ) -> Result<Launched, HypervisorError> {
     let directory = new_directory(run)?;
     let memory = directory.join("memory");
@@ -53,7 +56,7 @@ pub(super) async fn boot(
         run,
         spec,
         (&directory, source, &memory),
-        (Vec::new(), cpu),
+        (Vec::new(), cpus),
     )
     .await
 }
@@ -64,14 +67,14 @@ pub(super) async fn restore(
     run: &Arc<RunDirectory>,
     spec: &MachineSpec,
     snapshot: &Snapshot,
-    cpu: u32,
+    cpus: &[u32],
 ) -> Result<Launched, HypervisorError> {
     let directory = new_directory(run)?;
     let memory = lend(&snapshot.memory, run.user())?;
     let through = PathBuf::from(format!("/proc/self/fd/{}", memory.as_raw_fd()));
     let source = MemorySource::CopyOnWrite(&through);
     let place = (directory.as_path(), source, snapshot.memory.as_path());
-    launch(binary, run, spec, place, (vec![memory.into()], cpu)).await
+    launch(binary, run, spec, place, (vec![memory.into()], cpus)).await
 }
 
 /// Opens a file of ours and lets the emulator's user read it, and never write it: it stays ours,
@@ -90,7 +93,7 @@ async fn launch(
     run: &Arc<RunDirectory>,
     spec: &MachineSpec,
     (directory, source, memory_file): (&Path, MemorySource<'_>, &Path),
-    (mut inherited, cpu): (Vec<OwnedFd>, u32),
+    (mut inherited, cpus): (Vec<OwnedFd>, &[u32]),
 ) -> Result<Launched, HypervisorError> {
     let console_path = directory.join("console");
     let console = Console::create(&console_path, run.user())?;
@@ -118,7 +121,7 @@ async fn launch(
     let child = spawn(SpawnRequest {
         command,
         inherited,
-        cpu: Some(cpu),
+        cpus: cpus.to_vec(),
         user: run.user(),
     })
     .await?;
@@ -130,7 +133,9 @@ async fn launch(
         directory: directory.to_path_buf(),
         memory_file: memory_file.to_path_buf(),
         memory_bytes: spec.memory_bytes,
+        vcpus: spec.vcpus,
         restored: matches!(source, MemorySource::CopyOnWrite(_)),
+        cpus: cpus.to_vec(),
         run: Arc::clone(run),
     })
 }
@@ -205,6 +210,7 @@ impl Launched {
         };
         let memory = GuestMemory::find(self.child.pid(), &self.memory_file, self.memory_bytes)?;
         let threads = vcpu_threads(&monitor).await?;
+        spread(&threads, &self.cpus)?;
         Ok(QemuDomain {
             child: self.child,
             monitor,
@@ -215,6 +221,7 @@ impl Launched {
             memory_bytes: self.memory_bytes,
             restored: self.restored,
             threads,
+            vcpus: self.vcpus,
             debugger: None,
             page_list,
             run: self.run,
@@ -231,6 +238,12 @@ async fn vcpu_threads(monitor: &Monitor) -> Result<Vec<i32>, HypervisorError> {
         .flatten()
         .filter_map(|cpu| i32::try_from(cpu.get("thread-id")?.as_i64()?).ok())
         .collect();
+    // Under an instruction count one thread executes all vCPUs.
+    let mut seen = std::collections::BTreeSet::new();
+    let threads: Vec<i32> = threads
+        .into_iter()
+        .filter(|thread| seen.insert(*thread))
+        .collect();
     if threads.is_empty() {
         return Err(HypervisorError::Monitor {
             command: "query-cpus-fast".to_owned(),
@@ -238,4 +251,28 @@ async fn vcpu_threads(monitor: &Monitor) -> Result<Vec<i32>, HypervisorError> {
         });
     }
     Ok(threads)
+}
+
+/// Binds each of several vCPU threads to a host CPU of its own, as far as there are any: their
+/// process is bound to all of them.
+fn spread(threads: &[i32], cpus: &[u32]) -> Result<(), HypervisorError> {
+    if threads.len() < 2 || cpus.len() < 2 {
+        return Ok(());
+    }
+    for (&thread, &cpu) in threads.iter().zip(cpus.iter().cycle()) {
+        let mut set = CpuSet::new();
+        if let Some(cpu) = usize::try_from(cpu)
+            .ok()
+            .filter(|&cpu| cpu < CpuSet::MAX_CPU)
+        {
+            set.set(cpu);
+        }
+        sched_setaffinity(Pid::from_raw(thread), &set).map_err(|error| {
+            HypervisorError::Monitor {
+                command: "query-cpus-fast".to_owned(),
+                detail: format!("thread {thread} cannot be bound to cpu {cpu}: {error}"),
+            }
+        })?;
+    }
+    Ok(())
 }

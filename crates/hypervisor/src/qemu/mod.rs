@@ -77,10 +77,14 @@ impl Hypervisor for QemuHypervisor {
         }
     }
 
-    async fn boot(&self, spec: &MachineSpec, cpu: u32) -> Result<Box<dyn Domain>, HypervisorError> {
+    async fn boot(
+        &self,
+        spec: &MachineSpec,
+        cpus: &[u32],
+    ) -> Result<Box<dyn Domain>, HypervisorError> {
         let needed = spec.memory_bytes.saturating_add(RUN_SPACE_BYTES);
         need_space(self.run.path(), needed, "guest memory")?;
-        let launched = launch::boot(&self.binary, &self.run, spec, cpu).await?;
+        let launched = launch::boot(&self.binary, &self.run, spec, cpus).await?;
         Ok(Box::new(launched.into_domain(self.page_list).await?))
     }
 
@@ -88,10 +92,10 @@ impl Hypervisor for QemuHypervisor {
         &self,
         spec: &MachineSpec,
         snapshot: &Snapshot,
-        cpu: u32,
+        cpus: &[u32],
     ) -> Result<Box<dyn Domain>, HypervisorError> {
         need_space(self.run.path(), RUN_SPACE_BYTES, "a replica's files")?;
-        let launched = launch::restore(&self.binary, &self.run, spec, snapshot, cpu).await?;
+        let launched = launch::restore(&self.binary, &self.run, spec, snapshot, cpus).await?;
         let mut domain = launched.into_domain(self.page_list).await?;
         domain.load(snapshot).await?;
         Ok(Box::new(domain))

@@ -1,4 +1,4 @@
-//! Registers out of the text of `info registers`: pure.
+//! Registers out of the text of `info registers -a`: pure.
 //!
 //! The text is a list of `NAME=VALUE` words; segment and table registers carry several values:
 //!
@@ -9,11 +9,14 @@
 //! FCW=037f FSW=0000 [ST=0] FTW=00 MXCSR=00001f80
 //! FPR0=0000000000000000 0000 …   XMM00=0000000000000000 0000000000000000 …
 //! ```
+//!
+//! A line `CPU#N` begins those of a vCPU: the first vCPU's keep their names, those of the others
+//! become `cpuN.NAME`.
 
 use crate::traits::RegisterSet;
 
-/// Registers that are kept: more than any model of ours prints.
-const MAX_REGISTERS: usize = 1024;
+/// Registers that are kept: more than eight vCPUs of any model of ours print.
+const MAX_REGISTERS: usize = 4096;
 
 /// The longest value that is kept: a 512-bit register takes 135 characters.
 const MAX_VALUE_CHARACTERS: usize = 256;
@@ -22,15 +25,28 @@ const MAX_VALUE_CHARACTERS: usize = 256;
 #[must_use]
 pub fn parse(text: &str) -> RegisterSet {
     let mut registers = RegisterSet::new();
+    let mut vcpu = 0;
     for line in text.lines() {
+        if let Some(number) = line.trim().strip_prefix("CPU#") {
+            vcpu = number.parse().unwrap_or(vcpu);
+            continue;
+        }
         for (name, value) in assignments(line) {
             if registers.len() >= MAX_REGISTERS {
                 return registers;
             }
-            registers.insert(name, value);
+            registers.insert(named(vcpu, name), value);
         }
     }
     registers
+}
+
+/// A register's name with the vCPU that it is of.
+fn named(vcpu: u32, name: String) -> String {
+    match vcpu {
+        0 => name,
+        other => format!("cpu{other}.{name}"),
+    }
 }
 
 /// The `NAME=VALUE…` groups of a line: a value lasts until the next name.
@@ -91,6 +107,13 @@ mod tests {
         assert_eq!(value("st"), Some("0"));
         assert_eq!(value("xmm00"), Some("0000000000000000 0000000000000001"));
         assert_eq!(value("fpr1"), Some("0000000000000000 0000"));
+    }
+
+    #[test]
+    fn registers_of_further_vcpus_carry_their_number() {
+        let registers = parse("CPU#0\nRAX=1 RBX=2\n\nCPU#1\nRAX=3 RBX=4\n");
+        let all: Vec<_> = registers.iter().map(|(n, v)| format!("{n}={v}")).collect();
+        assert_eq!(all, ["cpu1.rax=3", "cpu1.rbx=4", "rax=1", "rbx=2"]);
     }
 
     proptest! {

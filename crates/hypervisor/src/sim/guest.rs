@@ -88,6 +88,7 @@ pub(super) fn hello() -> Message {
         features: Vec::new(),
         mailbox: mailbox(),
         waypoints: WAYPOINTS,
+        vcpus: 1,
         symbols: Symbols::default(),
     }))
 }

@@ -118,7 +118,7 @@ impl Hypervisor for SimHypervisor {
     async fn boot(
         &self,
         spec: &MachineSpec,
-        _cpu: u32,
+        _cpus: &[u32],
     ) -> Result<Box<dyn Domain>, HypervisorError> {
         self.desk.call(None, "boot")?;
         let path = &spec.kernel;
@@ -131,7 +131,7 @@ impl Hypervisor for SimHypervisor {
         &self,
         spec: &MachineSpec,
         snapshot: &Snapshot,
-        _cpu: u32,
+        _cpus: &[u32],
     ) -> Result<Box<dyn Domain>, HypervisorError> {
         let trouble = self.desk.next_replica();
         self.desk.call(trouble.replica, "restore")?;

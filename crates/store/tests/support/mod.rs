@@ -78,6 +78,7 @@ pub fn run(number: u64, state: Option<&str>) -> Run {
         },
         golden: None,
         undecided_words: u64::MAX,
+        noise: None,
         warnings: Vec::new(),
     }
 }

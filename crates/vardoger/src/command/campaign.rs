@@ -47,6 +47,7 @@ async fn start(global: &Global, arguments: &CampaignStartArgs) -> Result<ExitCod
         replicas: arguments.replicas,
         seed: arguments.seed,
         budget_s: arguments.budget.as_secs_f64(),
+        machine: arguments.machine.into(),
     };
     let mut interruption = pin!(session::interruption());
     let opened = session::open(global, interruption.as_mut()).await?;
@@ -231,6 +232,7 @@ fn text(global: &Global, campaign: &Campaign) -> Result<String, Failure> {
         (failures, _) => format!("the detector failed in {failures}"),
     };
     rows.push(("detector", result));
+    rows.extend(rates(campaign).map(|(name, text)| ("rate", format!("{name}: {text}"))));
     let mut text = report::rows(&rows);
     text.push_str(&report::table(&outcome_table(campaign)));
     for trial in failed(campaign) {
@@ -240,6 +242,29 @@ fn text(global: &Global, campaign: &Campaign) -> Result<String, Failure> {
         ));
     }
     Ok(text)
+}
+
+/// Of machines that are not bit-exact how often each kind of trial came out as it should, with the
+/// bounds of Clopper and Pearson.
+fn rates(campaign: &Campaign) -> impl Iterator<Item = (String, String)> {
+    let by_fault = match campaign.header.plan.machine.icount {
+        true => BTreeMap::new(),
+        false => campaign.tally().by_fault,
+    };
+    by_fault.into_iter().map(|(fault, outcomes)| {
+        let of = |outcome| outcomes.get(&outcome).copied().unwrap_or(0);
+        let trials: u64 = outcomes.values().sum();
+        let good = of(TrialOutcome::Detected) + of(TrialOutcome::Clean);
+        let bounds =
+            stats::rate_interval(good, trials, 0.95).map_or_else(String::new, |(low, high)| {
+                format!(
+                    " ({:.1} to {:.1} %, 95 % confidence)",
+                    low * 100.0,
+                    high * 100.0
+                )
+            });
+        (fault, format!("{good} of {trials}{bounds}"))
+    })
 }
 
 /// One row for each kind of fault, one column for each outcome that came.

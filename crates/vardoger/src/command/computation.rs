@@ -6,8 +6,15 @@ use crate::args::{ComputationVerb, Global, LearnArgs};
 use crate::failure::Failure;
 use crate::{output, report, session};
 use computation::{Descriptor, catalogue, find, golden, steps_for};
+use control::machine::MachineRequest;
+use control::noise::{Learned, NoiseSummary};
 use control::request::TCG_INSTRUCTIONS_PER_S;
-use schema::{ComputationDocument, ComputationListDocument, Document, GoldenDocument};
+use control::{ControlError, Keep, RunRequest};
+use schema::{
+    ComputationDocument, ComputationListDocument, Document, GoldenDocument, NoiseModelDocument,
+};
+use std::collections::BTreeMap;
+use std::pin::pin;
 use std::process::ExitCode;
 
 /// Carries one verb out.
@@ -90,8 +97,120 @@ fn show(global: &Global, name: &str) -> Result<(), Failure> {
     output::text(&report::rows(&rows))
 }
 
-/// Computing takes a while and holds no lock: it runs where it blocks nobody.
+/// Learns what there is to learn of such machines: digests, or noise.
 async fn learn(global: &Global, arguments: &LearnArgs) -> Result<(), Failure> {
+    let machine = MachineRequest::from(arguments.machine);
+    machine.check()?;
+    if machine.is_deterministic() {
+        if arguments.runs.is_some() {
+            return Err(Failure::usage(
+                "bit-exact machines have no noise to learn".to_owned(),
+                Some("--runs goes with --vcpus 2, --icount off or --accelerator kvm".to_owned()),
+            ));
+        }
+        return learn_digests(global, arguments).await;
+    }
+    learn_noise(global, arguments, machine).await
+}
+
+/// Clean runs, one after the other, until their noise is known.
+async fn learn_noise(
+    global: &Global,
+    arguments: &LearnArgs,
+    machine: MachineRequest,
+) -> Result<(), Failure> {
+    let name = arguments.name.as_deref().ok_or_else(|| {
+        Failure::usage(
+            "noise is learned of one computation at a time".to_owned(),
+            Some("name it, such as `vardoger computation learn threads --vcpus 2`".to_owned()),
+        )
+    })?;
+    let entry = find(name).ok_or_else(|| unknown(name))?;
+    let request = RunRequest {
+        computation: entry.into(),
+        choice: None,
+        replicas: arguments.replicas,
+        seed: arguments.seed,
+        budget_s: arguments.budget.map(|budget| budget.as_secs_f64()),
+        jobs: None,
+        injections: Vec::new(),
+        keep: Keep::Differing,
+        timeout: None,
+        multiplier: 1.0,
+        machine,
+    };
+    let mut interruption = pin!(session::interruption());
+    let opened = session::open(global, interruption.as_mut()).await?;
+    let told = |summary: &NoiseSummary| {
+        tracing::info!(
+            runs = summary.runs,
+            places = summary.places,
+            seen_once = summary.seen_once,
+            "a clean run was learned from"
+        );
+    };
+    let learned = tokio::select! {
+        learned = control::noise::learn(&opened, request, arguments.runs, &told) => learned?,
+        () = interruption => return Err(ControlError::Interrupted.into()),
+    };
+    print_noise(global, &learned, machine)
+}
+
+fn print_noise(global: &Global, learned: &Learned, machine: MachineRequest) -> Result<(), Failure> {
+    let summary = &learned.summary;
+    let by_reason = summary.by_reason.iter();
+    let by_reason: BTreeMap<String, u64> = by_reason
+        .map(|(reason, places)| (reason.to_string(), *places))
+        .collect();
+    let document = NoiseModelDocument {
+        computation: learned.computation.clone(),
+        vcpus: machine.vcpus,
+        accelerator: machine.accelerator.name().to_owned(),
+        runs: summary.runs,
+        runs_now: learned.runs,
+        deviating: learned.deviating,
+        places: summary.places,
+        seen_once: summary.seen_once,
+        expected_new: summary.expected_new,
+        settled: summary.settled,
+        by_reason,
+        shown_once: learned.shown_once.clone(),
+    };
+    if global.json() {
+        return output::document(global, &Document::new(document));
+    }
+    let reasons = document.by_reason.iter();
+    let reasons: Vec<String> = reasons
+        .map(|(reason, places)| format!("{reason} {places}"))
+        .collect();
+    let expected = summary.expected_new.map_or_else(String::new, |expected| {
+        let enough = if summary.settled {
+            "enough"
+        } else {
+            "not enough yet"
+        };
+        format!("{expected:.3} new places in the next run: {enough}")
+    });
+    output::text(&report::rows(&[
+        ("computation", document.computation),
+        (
+            "runs",
+            format!(
+                "{} clean, {} of now, {} deviated",
+                summary.runs, learned.runs, learned.deviating
+            ),
+        ),
+        (
+            "places",
+            format!("{} ({})", report::count(summary.places), reasons.join(", ")),
+        ),
+        ("seen once", report::count(summary.seen_once)),
+        ("expected", expected),
+    ]))
+}
+
+/// Computing takes a while and holds no lock: it runs where it blocks nobody.
+async fn learn_digests(global: &Global, arguments: &LearnArgs) -> Result<(), Failure> {
     let entries: Vec<&'static Descriptor> = match &arguments.name {
         Some(name) => vec![find(name).ok_or_else(|| unknown(name))?],
         None => catalogue().iter().collect(),

@@ -130,6 +130,7 @@ fn requests(arguments: &StartArgs) -> Result<Vec<RunRequest>, Failure> {
             },
             timeout: arguments.timeout,
             multiplier: arguments.multiplier,
+            machine: arguments.machine.into(),
         })
         .collect())
 }

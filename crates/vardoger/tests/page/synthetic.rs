@@ -46,6 +46,8 @@ impl Synthetic {
                 hypervisor: "QEMU 10.0.2".to_owned(),
                 accelerator: "tcg".to_owned(),
                 cpu_model: "max".to_owned(),
+                vcpus: 1,
+                icount: true,
                 kernel: "6.1.0".to_owned(),
                 kernel_digest: "11".repeat(32),
                 guest_digest: "22".repeat(32),
@@ -87,6 +89,7 @@ impl Synthetic {
             },
             golden: None,
             undecided_words: 0,
+            noise: None,
             warnings: Vec::new(),
         }
     }

@@ -33,7 +33,7 @@ pub(crate) async fn it_says_what_it_can_do_with_a_machine(
 
 pub(crate) async fn a_machine_runs_from_its_start(provider: &dyn Provider) -> anyhow::Result<()> {
     let spec = provider.spec();
-    let mut booted = provider.hypervisor().boot(spec, provider.cpu()).await?;
+    let mut booted = provider.hypervisor().boot(spec, &[provider.cpu()]).await?;
     // Nobody let it run.
     let stop = booted.wait_stop(PATIENCE).await?;
     let said = LineReader::new().feed(&booted.take_console());
@@ -53,7 +53,7 @@ pub(crate) async fn a_machine_without_its_kernel_is_refused_by_name(
         kernel: "/nowhere/kernel".into(),
         ..provider.spec().clone()
     };
-    let refused = provider.hypervisor().boot(&spec, provider.cpu()).await;
+    let refused = provider.hypervisor().boot(&spec, &[provider.cpu()]).await;
     let error = refused.err().context("it was booted")?.to_string();
     ensure!(error.contains("/nowhere/kernel"), "{error}");
     Ok(())
@@ -69,7 +69,7 @@ pub(crate) async fn a_kernel_that_is_none_ends_the_emulator(
         kernel,
         ..provider.spec().clone()
     };
-    let refused = provider.hypervisor().boot(&spec, provider.cpu()).await;
+    let refused = provider.hypervisor().boot(&spec, &[provider.cpu()]).await;
     let error = refused.err().context("it was booted")?;
     ensure!(matches!(error, HypervisorError::Exited { .. }), "{error}");
     Ok(())
@@ -82,7 +82,7 @@ pub(crate) async fn more_memory_than_there_is_room_for_is_refused(
         memory_bytes: 1 << 50,
         ..provider.spec().clone()
     };
-    let refused = provider.hypervisor().boot(&spec, provider.cpu()).await;
+    let refused = provider.hypervisor().boot(&spec, &[provider.cpu()]).await;
     let error = refused.err().context("it was booted")?;
     let HypervisorError::NoSpace { needed_bytes, .. } = error else {
         anyhow::bail!("{error}");
@@ -94,7 +94,10 @@ pub(crate) async fn more_memory_than_there_is_room_for_is_refused(
 pub(crate) async fn a_cpu_that_the_host_has_not_is_refused(
     provider: &dyn Provider,
 ) -> anyhow::Result<()> {
-    let refused = provider.hypervisor().boot(provider.spec(), u32::MAX).await;
+    let refused = provider
+        .hypervisor()
+        .boot(provider.spec(), &[u32::MAX])
+        .await;
     let error = refused.err().context("it was booted")?;
     ensure!(matches!(error, HypervisorError::Spawn { .. }), "{error}");
     Ok(())

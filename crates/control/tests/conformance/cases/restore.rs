@@ -20,7 +20,9 @@ pub(crate) async fn a_restored_machine_is_the_one_that_was_saved(
     booted.destroy().await;
 
     let (hypervisor, spec) = (provider.hypervisor(), provider.spec());
-    let mut restored = hypervisor.restore(spec, &snapshot, provider.cpu()).await?;
+    let mut restored = hypervisor
+        .restore(spec, &snapshot, &[provider.cpu()])
+        .await?;
     ensure!(restored.registers().await? == saved);
     ensure!(restored.changed_page_numbers()?.is_empty());
     let mut after = [0; 16];
@@ -81,9 +83,8 @@ pub(crate) async fn a_snapshot_that_does_not_fit_is_refused(
 ) -> anyhow::Result<()> {
     let machine = provider.machine().await?;
     let refused = async |spec: &MachineSpec, snapshot: &Snapshot| {
-        let restored = provider
-            .hypervisor()
-            .restore(spec, snapshot, provider.cpu());
+        let cpus = [provider.cpu()];
+        let restored = provider.hypervisor().restore(spec, snapshot, &cpus);
         let error = restored.await.err().context("it was restored")?;
         Ok::<_, anyhow::Error>(error.to_string())
     };

@@ -24,7 +24,9 @@ pub(crate) async fn a_machine_is_gone_back_to_in_the_middle_of_its_work(
     replica.destroy().await;
 
     let (hypervisor, spec) = (provider.hypervisor(), provider.spec());
-    let mut restored = hypervisor.restore(spec, &snapshot, provider.cpu()).await?;
+    let mut restored = hypervisor
+        .restore(spec, &snapshot, &[provider.cpu()])
+        .await?;
     ensure!(restored.registers().await? == saved);
     let said = run_on(restored.as_mut()).await?;
     ensure!(ended(&said), "{said:?}");

@@ -4,7 +4,7 @@
 //!  boot ─► mount, open channel and signal
 //!       ─► mailbox, symbols ─► "hello" ─► stop      the host copies the symbols
 //!       ─► symbols freed    ─► "ready" ─► stop      the host snapshots, and writes a job
-//!       ─► job read ─► steps ─► [ "mark" ─► stop ]… at the marks that the job names
+//!       ─► job read ─► buffers named ─► steps ─► [ "mark" ─► stop ]… at the marks that the job names
 //!             └─► or a program of the user's: see the module `program`
 //!       ─► metrics, "result", "mark end" ─► stop    the terminal state
 //!       ─► power off
@@ -15,12 +15,13 @@
 //! it go on later; at a mark it may be a breakpoint of the host's instead. A mark that no job names
 //! costs nothing. One thread and no timers, no output
 //! between steps: the state at a stop is a function of the job alone. Only within a step of a
-//! computation that is about the kernel there are further threads and processes; none is left
+//! computation that is about the kernel or about several processors there are further threads and processes; none is left
 //! at its end.
 //!
 //! Deliberately absent: restarts, a network, and processes but those of a user's program and of a
 //! computation that is about the kernel.
 
+mod buffers;
 mod clock;
 mod error;
 mod host;
@@ -103,11 +104,18 @@ fn introduce(host: &Host, mailbox: &Pages) -> Result<(), GuestError> {
         features: isa::features(),
         mailbox: pagemap::addresses(mailbox)?,
         waypoints: waypoint::addresses(),
+        vcpus: vcpus(),
         symbols: text.place()?,
     };
     host.say(&Message::Hello(Box::new(hello)))?;
     host.stop();
     Ok(())
+}
+
+/// Processors that are at work.
+fn vcpus() -> u32 {
+    let count = std::thread::available_parallelism().map_or(1, |count| count.get());
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 fn read_text(path: &'static str) -> Result<String, GuestError> {

@@ -1,5 +1,6 @@
 //! Doing a job: steps, stops, and what is told at the end.
 
+use crate::buffers;
 use crate::clock;
 use crate::error::GuestError;
 use crate::host::Host;
@@ -43,8 +44,10 @@ impl Work {
         let marks = marks(job);
         let mut stops = Stops::new(host, job.stop_by);
         let faults_before = clock::page_faults();
+        let before = buffers::mapped()?;
         let linux = || Box::new(Linux::new(Path::new(FILES))) as Box<dyn System>;
         let mut kernel = descriptor.start_on(job.seed, linux);
+        buffers::tell(host, kernel.as_ref(), &before)?;
         let tsc_start = clock::time_stamp();
         for mark in marks {
             advance(kernel.as_mut(), mark.at(job.steps));

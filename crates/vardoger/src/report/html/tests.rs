@@ -209,6 +209,7 @@ fn full() -> Subject {
         coverage,
         golden: Some(worst(64)),
         undecided_words: u64::MAX,
+        noise: None,
         warnings: vec![worst(2000); 200],
     };
     Subject {

@@ -1,0 +1,459 @@
+//! What is known of the noise of clean runs: where equal machines that are not bit-exact hold other
+//! values, without a fault.
+//!
+//! ```text
+//!  clean run ─► differing words ─► counted, per container, at four levels
+//!                                     word 8 B · line 64 B · block 512 B · the whole variable
+//!  the finest level whose places were all seen more than once explains a container's noise
+//!  places that just one run has shown, over all containers ÷ runs = what the next run shows anew
+//! ```
+//!
+//! The last line is Good and Turing's estimate ([`stats`]). Learning goes on until it is below
+//! [`NEW_NOISE_BUDGET`]. What is masked is the places of each container at its level, and no more;
+//! nothing in a named buffer is noise, whatever is given.
+//!
+//! A model holds for one [`NoiseKey`]: another kernel, guest program, version of the computation or
+//! machine has other noise, and its model expires.
+
+use crate::align::{AlignedWord, ContainerKind, Mask};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::fmt;
+
+/// How many new noisy places the next run may be expected to show where learning ends: one in a
+/// hundred runs, so that a run in a hundred is inconclusive for want of learning.
+pub const NEW_NOISE_BUDGET: f64 = 0.01;
+
+/// Clean runs below which no estimate is believed: three times none in so many is below the budget
+/// no sooner, but the first runs show what there is.
+pub const LEAST_RUNS: u64 = 20;
+
+/// Containers that a model holds: more than a kernel has variables that change.
+const MAX_CONTAINERS: usize = 65_536;
+
+/// Places that a model holds of one container, at one level.
+const MAX_PLACES: usize = 65_536;
+
+/// Bytes of a place at each level; the last stands for the whole container.
+const LEVELS: [u64; 4] = [8, 64, 512, u64::MAX];
+
+/// The largest variable that is masked whole, in bytes.
+const MAX_WHOLE_BYTES: u64 = 4096;
+
+/// What noise is a function of: whoever has another key learns anew.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct NoiseKey {
+    /// The computation.
+    pub computation: String,
+    /// Its version.
+    pub computation_version: u32,
+    /// The digest of the guest kernel's image: of its build.
+    pub kernel_digest: String,
+    /// The digest of the guest's initramfs.
+    pub guest_digest: String,
+    /// The hypervisor and its version.
+    pub hypervisor: String,
+    /// What executes the guest's instructions.
+    pub accelerator: String,
+    /// The CPU model.
+    pub cpu_model: String,
+    /// Virtual processors.
+    pub vcpus: u32,
+    /// Guest memory, in bytes.
+    pub memory_bytes: u64,
+}
+
+/// Why a place is noisy, as its values tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NoiseReason {
+    /// Values are moments or durations.
+    Time,
+    /// Values are counts, close to each other.
+    Counter,
+    /// Values are addresses.
+    Address,
+    /// Values are anything else: what was done in another order.
+    Order,
+}
+
+impl fmt::Display for NoiseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Time => "time",
+            Self::Counter => "counter",
+            Self::Address => "address",
+            Self::Order => "order",
+        })
+    }
+}
+
+/// In how many runs a place was noisy, and which was the last.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Seen {
+    runs: u64,
+    last: u64,
+}
+
+/// The noise of one container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct ContainerNoise {
+    kind: ContainerKind,
+    name: String,
+    reason: NoiseReason,
+    /// By level and place.
+    levels: [BTreeMap<u64, Seen>; LEVELS.len()],
+}
+
+/// All that was learned for one key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NoiseModel {
+    /// What it holds for.
+    pub key: NoiseKey,
+    /// Clean runs that it was learned from.
+    pub runs: u64,
+    containers: Vec<ContainerNoise>,
+}
+
+/// What a model comes to, as reports tell.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NoiseSummary {
+    /// Clean runs that it was learned from.
+    pub runs: u64,
+    /// Noisy places, at their levels.
+    pub places: u64,
+    /// Those that just one run has shown.
+    pub seen_once: u64,
+    /// How many the next run is expected to show anew; nothing before the first run.
+    pub expected_new: Option<f64>,
+    /// Whether enough was learned.
+    pub settled: bool,
+    /// Places by reason.
+    pub by_reason: BTreeMap<NoiseReason, u64>,
+}
+
+impl NoiseModel {
+    /// Nothing learned yet.
+    #[must_use]
+    pub const fn new(key: NoiseKey) -> Self {
+        Self {
+            key,
+            runs: 0,
+            containers: Vec::new(),
+        }
+    }
+
+    /// Learns from one clean run: all words in which its machines differ, known as noise or not.
+    pub fn learn<'a>(&mut self, differing: impl Iterator<Item = &'a AlignedWord>) {
+        self.runs += 1;
+        let run = self.runs;
+        let mut places: HashMap<(ContainerKind, String), usize> = self
+            .containers
+            .iter()
+            .enumerate()
+            .map(|(place, one)| ((one.kind, one.name.clone()), place))
+            .collect();
+        for word in differing {
+            let location = &word.location;
+            if location.kind == ContainerKind::Buffer {
+                continue;
+            }
+            let key = (location.kind, location.name.clone());
+            let place = match places.get(&key) {
+                Some(place) => *place,
+                None if self.containers.len() >= MAX_CONTAINERS => continue,
+                None => {
+                    self.containers.push(ContainerNoise {
+                        kind: location.kind,
+                        name: location.name.clone(),
+                        reason: reason(word),
+                        levels: Default::default(),
+                    });
+                    places.insert(key, self.containers.len() - 1);
+                    self.containers.len() - 1
+                }
+            };
+            if let Some(container) = self.containers.get_mut(place) {
+                container.note(location.offset, run);
+            }
+        }
+    }
+
+    /// What it comes to.
+    #[must_use]
+    pub fn summary(&self) -> NoiseSummary {
+        let (mut places, mut seen_once, mut by_reason) = (0, 0, BTreeMap::new());
+        for container in &self.containers {
+            let level = container.at_level();
+            let count = level.len() as u64;
+            places += count;
+            seen_once += once(level);
+            *by_reason.entry(container.reason).or_default() += count;
+        }
+        let expected_new = stats::expected_new(seen_once, self.runs);
+        NoiseSummary {
+            runs: self.runs,
+            places,
+            seen_once,
+            expected_new,
+            settled: self.runs >= LEAST_RUNS
+                && expected_new.is_some_and(|expected| expected <= NEW_NOISE_BUDGET),
+            by_reason,
+        }
+    }
+
+    /// What it masks.
+    #[must_use]
+    pub fn mask(&self) -> NoiseMask {
+        let mut mask = NoiseMask::default();
+        for container in &self.containers {
+            let level = container.level();
+            let places = container.levels.get(level).into_iter().flatten();
+            let covered = Covered {
+                place_bytes: LEVELS.get(level).copied().unwrap_or(8),
+                places: places.map(|(place, _)| *place).collect(),
+            };
+            let of_kind = mask.0.entry(container.kind).or_default();
+            of_kind.insert(container.name.clone(), covered);
+        }
+        mask
+    }
+
+    /// Places that just one run has shown, for people.
+    #[must_use]
+    pub fn shown_once(&self, most: usize) -> Vec<String> {
+        let once = self.containers.iter().flat_map(|container| {
+            let bytes = LEVELS.get(container.level()).copied().unwrap_or(8);
+            let level = container.at_level().iter();
+            level
+                .filter(|(_, seen)| seen.runs == 1)
+                .map(move |(place, _)| {
+                    let at = place.saturating_mul(if bytes == u64::MAX { 0 } else { bytes });
+                    format!("{:?} {}+{at:#x}", container.kind, container.name)
+                })
+        });
+        once.take(most).collect()
+    }
+}
+
+impl ContainerNoise {
+    fn note(&mut self, offset: u64, run: u64) {
+        for (level, bytes) in self.levels.iter_mut().zip(LEVELS) {
+            if level.len() >= MAX_PLACES {
+                continue;
+            }
+            let seen = level.entry(offset / bytes).or_default();
+            if seen.last != run {
+                *seen = Seen {
+                    runs: seen.runs + 1,
+                    last: run,
+                };
+            }
+        }
+    }
+
+    /// The finest level whose places were all seen more than once; where there is none, the
+    /// coarsest that the container allows.
+    fn level(&self) -> usize {
+        let coarsest = self.coarsest();
+        let fits = |level: &usize| self.levels.get(*level).is_some_and(|one| once(one) == 0);
+        (0..=coarsest).find(fits).unwrap_or(coarsest)
+    }
+
+    fn coarsest(&self) -> usize {
+        let span = self.levels.first().and_then(|words| {
+            let (first, last) = (words.keys().next()?, words.keys().next_back()?);
+            Some((last - first + 1) * 8)
+        });
+        match self.kind {
+            ContainerKind::Register | ContainerKind::Buffer => 0,
+            ContainerKind::Object => 1,
+            ContainerKind::Mapping => 2,
+            ContainerKind::Variable | ContainerKind::PerCpu
+                if span.unwrap_or(0) <= MAX_WHOLE_BYTES =>
+            {
+                3
+            }
+            ContainerKind::Variable | ContainerKind::PerCpu => 2,
+        }
+    }
+
+    fn at_level(&self) -> &BTreeMap<u64, Seen> {
+        self.levels.get(self.level()).unwrap_or(&self.levels[0])
+    }
+}
+
+fn once(level: &BTreeMap<u64, Seen>) -> u64 {
+    level.values().filter(|seen| seen.runs == 1).count() as u64
+}
+
+/// What a model masks, ready to be asked.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NoiseMask(BTreeMap<ContainerKind, HashMap<String, Covered>>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Covered {
+    place_bytes: u64,
+    places: HashSet<u64>,
+}
+
+impl Mask for NoiseMask {
+    fn covers(&self, kind: ContainerKind, name: &str, offset: u64) -> bool {
+        let covered = self.0.get(&kind).and_then(|of_kind| of_kind.get(name));
+        kind != ContainerKind::Buffer
+            && covered.is_some_and(|one| one.places.contains(&(offset / one.place_bytes)))
+    }
+}
+
+/// The halves of an address space of which addresses are made.
+const KERNEL_HALF: u64 = 0xffff_8000_0000_0000;
+
+/// Counts of one run are no further apart than this.
+const COUNTER_SPREAD: u64 = 1 << 16;
+
+/// Words that names of clocks and of moments have.
+const TIME_WORDS: [&str; 9] = [
+    "jiffies", "tick", "time", "clock", "tk_", "period", "stamp", "sched", "rcu",
+];
+
+/// Why a word is noisy.
+fn reason(word: &AlignedWord) -> NoiseReason {
+    let values: BTreeSet<u64> = word
+        .values
+        .iter()
+        .copied()
+        .filter(|one| *one != 0)
+        .collect();
+    let is_address = |value: &u64| *value >= KERNEL_HALF && *value < u64::MAX - COUNTER_SPREAD;
+    if !values.is_empty() && values.iter().all(is_address) {
+        return NoiseReason::Address;
+    }
+    let name = word.location.name.to_ascii_lowercase();
+    if TIME_WORDS.iter().any(|part| name.contains(part)) {
+        return NoiseReason::Time;
+    }
+    let (first, last) = (word.values.iter().min(), word.values.iter().max());
+    match (first, last) {
+        (Some(first), Some(last)) if last - first <= COUNTER_SPREAD => NoiseReason::Counter,
+        _ => NoiseReason::Order,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::align::Location;
+    use proptest::prelude::*;
+
+    fn key() -> NoiseKey {
+        NoiseKey {
+            computation: "threads".to_owned(),
+            computation_version: 1,
+            kernel_digest: "k".to_owned(),
+            guest_digest: "g".to_owned(),
+            hypervisor: "sim".to_owned(),
+            accelerator: "tcg".to_owned(),
+            cpu_model: "max".to_owned(),
+            vcpus: 2,
+            memory_bytes: 1 << 20,
+        }
+    }
+
+    fn word(kind: ContainerKind, name: &str, offset: u64) -> AlignedWord {
+        AlignedWord {
+            location: Location {
+                kind,
+                name: name.to_owned(),
+                offset,
+            },
+            instance: String::new(),
+            values: vec![1, 2, 2],
+            addresses: vec![None; 3],
+        }
+    }
+
+    fn learned(runs: &[&[AlignedWord]]) -> NoiseModel {
+        let mut model = NoiseModel::new(key());
+        for run in runs {
+            model.learn(run.iter());
+        }
+        model
+    }
+
+    #[test]
+    fn a_word_that_is_noisy_again_and_again_is_masked_alone() {
+        let noisy = [word(ContainerKind::Variable, "jiffies", 0)];
+        let model = learned(&[&noisy, &noisy]);
+        let mask = model.mask();
+        assert!(mask.covers(ContainerKind::Variable, "jiffies", 0));
+        assert!(!mask.covers(ContainerKind::Variable, "jiffies", 8));
+        assert!(!mask.covers(ContainerKind::PerCpu, "jiffies", 0));
+        assert_eq!(model.summary().seen_once, 0);
+    }
+
+    #[test]
+    fn words_that_wander_are_masked_by_what_holds_them() {
+        let at = |offset| [word(ContainerKind::Variable, "timers", offset)];
+        let model = learned(&[&at(0), &at(8), &at(16), &at(200)]);
+        let mask = model.mask();
+        // The words and lines came once each; the 512 bytes came in every run.
+        assert!(mask.covers(ContainerKind::Variable, "timers", 400));
+        assert!(!mask.covers(ContainerKind::Variable, "timers", 512));
+        assert_eq!(model.summary().seen_once, 0);
+        let far = learned(&[&at(0), &at(600), &at(1200)]);
+        assert!(far.mask().covers(ContainerKind::Variable, "timers", 2048));
+    }
+
+    #[test]
+    fn nothing_in_a_named_buffer_is_ever_noise() {
+        let noisy = [word(ContainerKind::Buffer, "thread-0", 64)];
+        let model = learned(&[&noisy, &noisy, &noisy]);
+        assert_eq!(model.summary().places, 0);
+        assert!(!model.mask().covers(ContainerKind::Buffer, "thread-0", 64));
+    }
+
+    #[test]
+    fn learning_ends_when_little_is_expected_to_come() {
+        let noisy = [word(ContainerKind::Variable, "jiffies", 0)];
+        let mut model = learned(&[noisy.as_slice(); 19]);
+        assert!(!model.summary().settled, "too few runs");
+        model.learn(noisy.iter());
+        assert!(model.summary().settled);
+        let once = [word(ContainerKind::Mapping, "[stack]", 8)];
+        model.learn(once.iter());
+        let summary = model.summary();
+        assert_eq!((summary.seen_once, summary.settled), (1, false));
+        // 100 runs on, one place that came once is within the budget.
+        (0..79).for_each(|_| model.learn(noisy.iter()));
+        assert!(model.summary().settled);
+    }
+
+    #[test]
+    fn reasons_are_read_from_values_and_names() {
+        let with = |name: &str, values: &[u64]| AlignedWord {
+            values: values.to_vec(),
+            ..word(ContainerKind::Variable, name, 0)
+        };
+        let pointers = [0xffff_8880_0000_1000, 0xffff_8880_0000_2000, 0];
+        assert_eq!(reason(&with("list", &pointers)), NoiseReason::Address);
+        assert_eq!(reason(&with("jiffies_64", &[7, 9])), NoiseReason::Time);
+        assert_eq!(reason(&with("events", &[7, 9])), NoiseReason::Counter);
+        assert_eq!(reason(&with("data", &[7, 1 << 40])), NoiseReason::Order);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_was_seen_is_masked(offsets in prop::collection::vec(0_u64..1 << 20, 1..60)) {
+            let words: Vec<_> = offsets
+                .iter()
+                .map(|offset| [word(ContainerKind::Mapping, "[heap]", offset / 8 * 8)])
+                .collect();
+            let mut model = NoiseModel::new(key());
+            words.iter().for_each(|one| model.learn(one.iter()));
+            let mask = model.mask();
+            for [one] in &words {
+                prop_assert!(mask.covers(one.location.kind, "[heap]", one.location.offset));
+            }
+        }
+    }
+}
