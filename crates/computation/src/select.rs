@@ -172,7 +172,7 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "no computation of low sensitivity for memory; there is copy (high), gather (high), \
-             memory (high), sqlite (medium), stream (high)"
+             memory (high), sqlite (medium), stream (high), threads (high)"
         );
     }
 }

@@ -10,6 +10,7 @@ use crate::request::TCG_INSTRUCTIONS_PER_S;
 use computation::{Descriptor, find, steps_for};
 use hypervisor::Accelerator;
 use model::{InjectionRecord, Provenance, Run};
+use std::time::Duration;
 
 /// The command line that does this run again; `None` where the library of this version no longer
 /// holds the computation in that version or size.
@@ -59,7 +60,12 @@ fn budget(computation: &Descriptor, steps: u64) -> Option<Option<String>> {
     let units = [("ms", 1e3), ("us", 1e6)];
     let candidates = units.iter().flat_map(|&(unit, per_second)| {
         let least = (least_s * per_second).ceil();
-        [least, least + 1.0].map(|figure| (figure, unit, figure / per_second))
+        // As the command line reads it: whole nanoseconds.
+        let read = |figure: f64| {
+            let nanoseconds = (figure / per_second * 1e9).round() as u64;
+            Duration::from_nanos(nanoseconds).as_secs_f64()
+        };
+        [least, least + 1.0].map(|figure| (figure, unit, read(figure)))
     });
     let mut fitting = candidates.filter(|(_, _, seconds)| gives(*seconds));
     let (figure, unit, _) = fitting.next()?;
@@ -113,7 +119,7 @@ mod tests {
                     };
                     // As the command line reads it: whole nanoseconds.
                     let nanoseconds = figure.parse::<f64>().unwrap() * unit * 1e9;
-                    std::time::Duration::from_nanos(nanoseconds.round() as u64).as_secs_f64()
+                    Duration::from_nanos(nanoseconds.round() as u64).as_secs_f64()
                 });
                 prop_assert_eq!(steps_for(computation, read, TCG_INSTRUCTIONS_PER_S), steps);
             }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use support::{World, schema};
 
-const COMPUTATIONS: [&str; 26] = [
+const COMPUTATIONS: [&str; 27] = [
     "aes",
     "bigint",
     "compress",
@@ -34,6 +34,7 @@ const COMPUTATIONS: [&str; 26] = [
     "sqlite",
     "stream",
     "text",
+    "threads",
     "vectors",
     "x87",
     "zstd",

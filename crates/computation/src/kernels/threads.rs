@@ -56,7 +56,7 @@ pub(crate) const ENTRY: Descriptor = Descriptor {
     ],
     extensions: &[],
     portable: true,
-    instructions_per_step: 7_600_000,
+    instructions_per_step: 6_764_000,
     emulation_weight: 7.0,
     default_budget_s: 1.0,
     minimum_steps: PARTS,
