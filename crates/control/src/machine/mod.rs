@@ -25,6 +25,7 @@ use introspection::{KernelMap, SymbolTable};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub(crate) use cache::{memory_of, read_memory};
 pub use kernel::{KERNEL_VARIABLE, check as check_kernel, default_kernel};
 
 /// Guest memory of a replica, where nothing else is asked for.
