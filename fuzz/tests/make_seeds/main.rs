@@ -10,6 +10,7 @@ mod btrfs;
 #[path = "../../../crates/disk/tests/common/mod.rs"]
 mod common;
 mod foreign;
+mod guests;
 mod rpm;
 mod texts;
 
@@ -50,6 +51,7 @@ fn make_the_seeds() {
     histories();
     nbd();
     wire();
+    guests::make();
 }
 
 fn qcow2(place: &Path) {
