@@ -225,7 +225,7 @@ fn campaign(
     }
     let error = stats::calibration_error(&claims, BINS).unwrap_or(f64::NAN);
     println!(
-        "{what}: calibration error {error:.4} over {} answers",
+        "{what}: calibration error {error:.4}, 95 % interval {interval:.4?}, over {} answers",
         claims.len()
     );
 }
