@@ -239,8 +239,9 @@ pub(crate) fn memory_of(path: &Path, base_digest: &str) -> Option<PathBuf> {
 
 /// Guest memory out of an open file, if it has this digest.
 pub(crate) fn read_memory(file: &File, base_digest: &str) -> Option<Vec<u8>> {
-    let length = file.metadata().ok()?.len();
-    let (content, digest) = read_sparse_file(file, length).ok()?;
+    // A worker may not ask for a file's length; it finds its end.
+    let length = rustix::fs::seek(file, rustix::fs::SeekFrom::End(0)).ok()?;
+    let (content, digest) = read_data(file, length).ok()?;
     (digest == base_digest).then_some(content)
 }
 
@@ -335,13 +336,15 @@ fn read_bounded(path: &Path, most_bytes: u64) -> Result<Vec<u8>, String> {
 /// their numbers. Where its holes lie does not count: a file system in memory fills those that a
 /// machine looks at.
 fn read_sparse(path: &Path, length: u64) -> std::io::Result<(Vec<u8>, String)> {
-    read_sparse_file(&File::open(path)?, length)
-}
-
-fn read_sparse_file(file: &File, length: u64) -> std::io::Result<(Vec<u8>, String)> {
+    let file = File::open(path)?;
     if file.metadata()?.len() != length {
         return Err(std::io::Error::other("it has another length"));
     }
+    read_data(&file, length)
+}
+
+/// Reads so many bytes of a sparse file, of which at least as many there are.
+fn read_data(file: &File, length: u64) -> std::io::Result<(Vec<u8>, String)> {
     let mut content = vec![0; usize::try_from(length).map_err(std::io::Error::other)?];
     let mut hasher = blake3::Hasher::new();
     let mut numbers = Vec::new();
