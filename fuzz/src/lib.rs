@@ -12,6 +12,7 @@
 mod disks;
 mod files;
 mod foreign;
+mod guests;
 mod histories;
 mod records;
 mod sparse;
@@ -46,6 +47,9 @@ pub const PARSERS: &[Parser] = &[
     image("partition", disks::partition),
     image("lvm", disks::lvm),
     image("volume", disks::volume),
+    bytes("btf", guests::btf),
+    bytes("kallsyms", guests::kallsyms),
+    bytes("kernel", guests::kernel),
     bytes("packages", files::packages),
     bytes("rpm", files::rpm),
     bytes("logs", files::logs),

@@ -5,7 +5,7 @@ use crate::machine::PreparedMachine;
 use crate::replica::Captured;
 use divergence::Analysis;
 use introspection::{Introspection, Page, PhysicalMemory};
-use model::{Difference, Locus, Part};
+use model::{Difference, Explanation, Locus, Part};
 use state::{Base, Memory, TerminalState};
 
 /// A replica's whole memory: the snapshot, with the pages that it changed.
@@ -66,13 +66,16 @@ pub(crate) fn explain(analysis: &mut Analysis, captured: &[Captured], machine: &
     let Some(memory) = memory else {
         return;
     };
-    let introspection = match Introspection::of(&memory) {
-        Ok(introspection) => introspection,
+    match Introspection::of(&memory) {
+        Ok(introspection) => explain_by(&introspection, analysis),
         Err(error) => {
             tracing::warn!(%error, "what differs has no owner: the guest's memory is not understood");
-            return;
         }
-    };
+    }
+}
+
+/// Explains every address in an analysis out of memory that was understood.
+pub(crate) fn explain_by(introspection: &Introspection<'_>, analysis: &mut Analysis) {
     let of_deviations = analysis
         .deviations
         .iter_mut()
@@ -82,18 +85,64 @@ pub(crate) fn explain(analysis: &mut Analysis, captured: &[Captured], machine: &
         .iter_mut()
         .flat_map(|finding| &mut finding.evidence);
     for difference in of_deviations.chain(of_findings) {
-        explain_one(difference, &introspection);
+        explain_one(difference, introspection);
     }
 }
 
+/// Owner and symbol are those of the word; type, field, object and file those of its first byte that
+/// differs.
 fn explain_one(difference: &mut Difference, introspection: &Introspection<'_>) {
     let (Part::Memory, Locus::Address(word)) = (difference.part, &difference.locus) else {
         return;
     };
-    if let Some(explanation) = introspection.explain(word.0) {
-        if difference.symbol.is_none() {
-            difference.symbol.clone_from(&explanation.symbol);
-        }
-        difference.explanation = Some(Box::new(explanation));
+    let Some(mut explanation) = introspection.explain(word.0) else {
+        return;
+    };
+    if let Some(of_byte) = first_byte(difference)
+        .filter(|into| *into > 0)
+        .and_then(|into| introspection.explain(word.0 + into))
+        .filter(|of_byte| of_byte.kind == explanation.kind)
+    {
+        explanation = Explanation {
+            type_name: of_byte.type_name,
+            field: of_byte.field,
+            object: of_byte.object,
+            file: of_byte.file,
+            buffer: of_byte.buffer,
+            basis: of_byte.basis,
+            confidence: of_byte.confidence,
+            ..explanation
+        };
+    }
+    if difference.symbol.is_none() {
+        difference.symbol.clone_from(&explanation.symbol);
+    }
+    difference.explanation = Some(Box::new(explanation));
+}
+
+/// The first byte of a word that differs, where bits are known.
+fn first_byte(difference: &Difference) -> Option<u64> {
+    let bit = difference.flipped_bits.iter().min()?;
+    Some(u64::from(bit / 8)).filter(|byte| *byte < 8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_byte_is_that_of_the_lowest_bit() {
+        let difference = |bits: &[u32]| Difference {
+            part: Part::Memory,
+            locus: Locus::Address(model::GuestPhysicalAddress(8)),
+            expected: None,
+            found: String::new(),
+            flipped_bits: bits.to_vec(),
+            symbol: None,
+            explanation: None,
+        };
+        assert_eq!(first_byte(&difference(&[])), None);
+        assert_eq!(first_byte(&difference(&[41, 17])), Some(2));
+        assert_eq!(first_byte(&difference(&[64])), None);
     }
 }

@@ -7,7 +7,7 @@ use anyhow::{Context, ensure};
 use control::machine::PreparedMachine;
 use divergence::align::{Machine, NamedRange, NoMask, align};
 use hypervisor::{Channel, Signal};
-use introspection::{Introspection, MemoryImage, Process, SymbolTable};
+use introspection::{BufferName, GuestKernel, Introspection, MemoryImage, Process, SymbolTable};
 use model::{Explanation, OwnerKind, PAGE_BYTES};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -115,6 +115,20 @@ async fn the_guest_program_is_a_process_with_mappings() -> anyhow::Result<()> {
         assert_eq!((process.pid, process.name.as_str()), (1, "init"));
         assert_eq!(owner.virtual_address.map(|at| at.0 % 4096), Some(8));
     }
+    // A buffer that it names is told by that name.
+    let page = machine.hello.mailbox.first().context("no mailbox")?.0;
+    let address = explained(&introspection, page)?.virtual_address;
+    let introspection = introspection.with_buffers(vec![BufferName {
+        process: 1,
+        name: "mailbox".to_owned(),
+        address: address.context("no address")?.0 + 16,
+        bytes: 8,
+    }]);
+    for (into, offset) in [(15, None), (16, Some(0)), (23, Some(7)), (24, None)] {
+        let buffer = explained(&introspection, page + into)?.buffer;
+        assert_eq!(buffer.map(|buffer| buffer.offset), offset);
+    }
+    let init = find(&introspection, 1)?;
     let space = init.space.context("init has no page tables")?;
     for waypoint in machine.hello.waypoints {
         let memory = introspection.kernel().memory();
@@ -207,6 +221,122 @@ async fn what_is_well_known_has_its_owner() -> anyhow::Result<()> {
     let records = symbols.address_of("vmemmap_base").context("no records")?;
     let record = owner_of(kernel.u64(records).context("no records")? + 5 * 64 + 8)?;
     assert_eq!(record.owner, "record of page frame 0x5 + 0x8");
+    Ok(())
+}
+
+/// Where a text lies in a guest's memory, of so many bytes from an address of its kernel on.
+fn find_text(kernel: &GuestKernel<'_>, from: u64, bytes: u64, text: &str) -> Option<u64> {
+    let word = |at| Some(kernel.u64(at)?.to_le_bytes());
+    let content: Option<Vec<[u8; 8]>> = (from..from + bytes).step_by(8).map(word).collect();
+    let content = content?.concat();
+    let found = content.windows(text.len() + 1);
+    let wanted = [text.as_bytes(), b"\0"].concat();
+    let at = found.into_iter().position(|window| window == wanted)?;
+    Some(from + at as u64)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_are_those_that_the_content_tells() -> anyhow::Result<()> {
+    let machine = machine().await?;
+    let memory = MemoryImage(&machine.base);
+    let introspection = Introspection::of(&memory)?;
+    let listed = SymbolTable::parse_kallsyms(listed_symbols(&machine)?.as_bytes())?;
+    let kernel = introspection.kernel();
+    let symbols = kernel.kallsyms();
+    let member = |address: u64| {
+        let physical = kernel.physical(address).context("not mapped")?;
+        let found = explained(&introspection, physical)?;
+        ensure!(found.confidence.is_some(), "{found:?}");
+        let type_name = found.type_name.clone().unwrap_or_default();
+        let field = found.field.clone().unwrap_or_default();
+        Ok((format!("{type_name}.{field}"), found))
+    };
+    // Texts that the kernel keeps in known members of its variables.
+    let release = &machine.hello.kernel_release;
+    for (symbol, bytes, text, expected) in [
+        ("init_task", 0x2000, "swapper/0", "task_struct.comm[0]"),
+        (
+            "init_uts_ns",
+            0x190,
+            release.as_str(),
+            "uts_namespace.name.release[0]",
+        ),
+        (
+            "init_uts_ns",
+            0x190,
+            "Linux",
+            "uts_namespace.name.sysname[0]",
+        ),
+        (
+            "init_uts_ns",
+            0x190,
+            "x86_64",
+            "uts_namespace.name.machine[0]",
+        ),
+    ] {
+        let start = listed.address_of(symbol).context(symbol)?;
+        let at = find_text(kernel, start, bytes, text);
+        let at = at.with_context(|| format!("no {text} in {symbol}"))?;
+        let (found, explanation) = member(at)?;
+        assert_eq!(found, expected);
+        let into = at - start;
+        assert_eq!(explanation.symbol, Some(format!("{symbol}+{into:#x}")));
+    }
+    // The running thread is the program's, by a variable whose address the guest listed.
+    let area = symbols.address_of("__per_cpu_offset").context("no CPUs")?;
+    let area = kernel.u64(area).context("no area")?;
+    let current = area + symbols.address_of("current_task").context("no task")?;
+    assert_eq!(
+        member(current)?.1.type_name.as_deref(),
+        Some("task_struct *")
+    );
+    let current = kernel.u64(current).context("no task")?;
+    let comm = find_text(kernel, current, 0x2000, "init").context("no name")?;
+    let (found, task) = member(comm)?;
+    assert_eq!(found, "task_struct.comm[0]");
+    assert_eq!(task.process.map(|process| process.pid), Some(1));
+    let object = task.object.context("no object")?;
+    assert_eq!(
+        (object.cache.as_str(), object.in_use),
+        ("task_struct", Some(true))
+    );
+    assert_eq!((object.address.0, object.offset), (current, comm - current));
+    // The kernel's command line is an object that a variable points to.
+    let line = listed.address_of("saved_command_line").context("no line")?;
+    let line = kernel.u64(line).context("no line")?;
+    let words = kernel.u64(line).context("no words")?.to_le_bytes();
+    assert!(machine.spec.kernel_arguments.as_bytes().starts_with(&words));
+    let owner = explained(&introspection, kernel.physical(line).context("not mapped")?)?;
+    ensure!(
+        matches!(owner.kind, OwnerKind::Slab | OwnerKind::Reserved),
+        "{owner:?}"
+    );
+    Ok(())
+}
+
+/// Pages of the program's file hold what stands at that place of the file.
+#[tokio::test(flavor = "multi_thread")]
+async fn file_pages_hold_what_the_file_holds() -> anyhow::Result<()> {
+    let machine = machine().await?;
+    let memory = MemoryImage(&machine.base);
+    let introspection = Introspection::of(&memory)?;
+    let program = guest::program().context("no program was embedded")?;
+    let mut pages = 0;
+    for page in (0..machine.spec.memory_bytes).step_by(PAGE_BYTES) {
+        let found = introspection.explain(page).and_then(|found| found.file);
+        let Some(file) = found.filter(|file| file.path == "/init") else {
+            continue;
+        };
+        let (at, offset) = (usize::try_from(page)?, usize::try_from(file.offset)?);
+        let held = program.get(offset..).context("behind the file's end")?;
+        let held = held.get(..PAGE_BYTES).unwrap_or(held);
+        ensure!(
+            machine.base[at..].starts_with(held),
+            "page {page:#x} is not at {offset:#x} of the file"
+        );
+        pages += 1;
+    }
+    ensure!(pages > 50, "{pages} pages of the program");
     Ok(())
 }
 

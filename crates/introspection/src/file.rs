@@ -26,7 +26,18 @@ pub(crate) fn path_of_file(kernel: &GuestKernel<'_>, file: u64) -> Option<String
 /// The path, or else the number, of the file whose content an `address_space` caches.
 pub(crate) fn name_of_cached(kernel: &GuestKernel<'_>, address_space: u64) -> Option<String> {
     let layout = kernel.layouts().file.as_ref().ok()?;
-    let inode = kernel.u64(address_space.wrapping_add(layout.host))?;
+    name_of_inode(kernel, kernel.u64(address_space.wrapping_add(layout.host))?)
+}
+
+/// The path that a `dentry` ends on its own file system.
+pub(crate) fn path_of(kernel: &GuestKernel<'_>, dentry: u64) -> Option<String> {
+    let layout = kernel.layouts().file.as_ref().ok()?;
+    path_of_dentry(kernel, layout, dentry, None)
+}
+
+/// The path, or else the number, of an `inode`.
+pub(crate) fn name_of_inode(kernel: &GuestKernel<'_>, inode: u64) -> Option<String> {
+    let layout = kernel.layouts().file.as_ref().ok()?;
     let number = kernel.u64(inode.wrapping_add(layout.i_ino))?;
     let alias = kernel.u64(inode.wrapping_add(layout.i_dentry))?;
     let path = (alias != 0)

@@ -57,6 +57,10 @@ pub(crate) enum Frame {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SlabPage {
     pub(crate) cache: String,
+    /// Where its `kmem_cache` lies.
+    pub(crate) cache_address: u64,
+    /// The record of the slab's first page.
+    pub(crate) record: u64,
     pub(crate) object_bytes: u64,
     /// Frames of the slab before this one.
     pub(crate) into: u64,
@@ -184,6 +188,8 @@ impl Frames {
         let name = kernel.u64(cache.wrapping_add(self.layout.cache_name))?;
         Some(SlabPage {
             cache: kernel.text(name, MAX_CACHE_NAME_BYTES)?,
+            cache_address: cache,
+            record: head,
             object_bytes: u64::from(kernel.u32(cache.wrapping_add(self.layout.cache_size))?),
             into,
         })

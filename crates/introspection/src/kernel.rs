@@ -63,6 +63,7 @@ pub struct GuestKernel<'m> {
     /// What is added to a guest-physical address to get that of the image's mapping.
     image_base: u64,
     layouts: Layouts,
+    btf: Btf,
 }
 
 impl fmt::Debug for GuestKernel<'_> {
@@ -115,6 +116,7 @@ impl<'m> GuestKernel<'m> {
             kallsyms,
             image_base,
             layouts: Layouts::of(&btf),
+            btf,
         })
     }
 
@@ -140,6 +142,12 @@ impl<'m> GuestKernel<'m> {
     #[must_use]
     pub const fn image(&self) -> &SymbolTable {
         &self.image
+    }
+
+    /// The types that it describes.
+    #[must_use]
+    pub const fn btf(&self) -> &Btf {
+        &self.btf
     }
 
     /// The address in the image's mapping of a guest-physical address.

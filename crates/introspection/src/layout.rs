@@ -1,6 +1,7 @@
 //! Where the members of the kernel's structures lie: looked up once in its own types.
 
 use crate::btf::{Btf, BtfError};
+use crate::slab::SlabLayout;
 
 /// `task_struct` and what hangs on it.
 #[derive(Debug, Clone, Copy)]
@@ -125,6 +126,7 @@ pub(crate) struct Layouts {
     pub(crate) mount: Result<MountLayout, BtfError>,
     pub(crate) page: Result<PageLayout, BtfError>,
     pub(crate) area: Result<AreaLayout, BtfError>,
+    pub(crate) slab: Result<SlabLayout, BtfError>,
 }
 
 impl Layouts {
@@ -137,6 +139,7 @@ impl Layouts {
             mount: MountLayout::of(btf),
             page: PageLayout::of(btf),
             area: AreaLayout::of(btf),
+            slab: SlabLayout::of(btf),
         }
     }
 }

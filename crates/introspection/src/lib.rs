@@ -10,7 +10,10 @@
 //! | `kernel` | [`GuestKernel`]: a kernel in memory, with all of the above |
 //! | `process`, `mapping`, `file` | [`processes`], their threads, mappings and files |
 //! | `frames`, `reverse` | what the kernel's records say of a page frame; from frames to addresses |
-//! | `explain` | [`Introspection`]: whom a guest-physical address belongs to |
+//! | `slab`, `cache_types` | caches of equal objects, which are free, and what they are |
+//! | `typed` | the types of variables and objects, by pointers whose type is known |
+//! | `explain` | [`Introspection`]: whom a guest-physical address belongs to, and what it is |
+//! | `stable` | [`StableObjects`]: kernel memory by what is the same in every replica |
 //! | `symbols` | [`SymbolTable`]: symbols by address, also out of the text of `/proc/kallsyms` |
 //! | `sections` | the parts of the kernel's image that last: text, read-only data, data, bss |
 //! | `kernel_map` | [`KernelMap`]: symbols of a kernel that lies where it was linked |
@@ -23,6 +26,7 @@
 #![forbid(unsafe_code)]
 
 mod btf;
+mod cache_types;
 mod explain;
 mod file;
 mod frames;
@@ -37,10 +41,15 @@ mod process;
 mod references;
 mod reverse;
 mod sections;
+mod slab;
+mod stable;
 mod symbols;
+#[cfg(test)]
+mod synthetic;
+mod typed;
 
-pub use btf::{Btf, BtfError, MAX_BTF_BYTES, Member};
-pub use explain::{Introspection, KernelObject, Nowhere, Standing};
+pub use btf::{Btf, BtfError, Field, FieldKind, MAX_BTF_BYTES, Member, Place, TypeId, Variable};
+pub use explain::{BufferName, Introspection, KernelObject, Nowhere, Standing};
 pub use kallsyms::{Kallsyms, KallsymsError, KernelSymbol, find as find_kallsyms};
 pub use kernel::{GuestKernel, KernelError};
 pub use kernel_map::KernelMap;
@@ -49,4 +58,5 @@ pub use memory::{MemoryImage, Page, PhysicalMemory};
 pub use paging::{AddressSpace, Half, MAX_TABLES, Translation, Visit, WalkError};
 pub use process::{Found, Partial, Process, Thread, processes};
 pub use sections::{MAPPING_BASE, Section, SectionKind};
+pub use stable::{Identity, StableObjects, StablePiece};
 pub use symbols::{MAX_NAME_BYTES, MAX_SYMBOLS, Resolved, SymbolError, SymbolTable};

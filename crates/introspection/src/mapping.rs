@@ -46,6 +46,8 @@ pub struct Mapping {
     pub offset: u64,
     /// The file's path, through the mounts above it, or `[heap]`, `[stack]`, `[vdso]`, `[anonymous]`.
     pub name: String,
+    /// Its `vm_area_struct`, by kernel-virtual address.
+    pub record: u64,
 }
 
 struct Tree<'k, 'm> {
@@ -175,6 +177,7 @@ fn mapping(
             0 => special(kernel, layout, mm, (start, end))?.to_owned(),
             file => path_of_file(kernel, file).unwrap_or_else(|| "[file]".to_owned()),
         },
+        record: area,
     })
 }
 

@@ -81,6 +81,8 @@ pub enum Visit {
         physical: u64,
         /// Its level.
         level: u8,
+        /// The first virtual address that it maps; 0 for the topmost.
+        address: u64,
     },
     /// A page.
     Leaf {
@@ -143,6 +145,14 @@ impl AddressSpace {
     pub const fn is_canonical(&self, address: u64) -> bool {
         let unused = 64 - (12 + 9 * self.levels as u32);
         ((address << unused) as i64 >> unused) as u64 == address
+    }
+
+    /// The first virtual address that an entry of a table maps, and how many bytes it maps; the
+    /// table has this level, and maps from this address on.
+    #[must_use]
+    pub const fn entry(&self, level: u8, table_address: u64, entry: u64) -> (u64, u64) {
+        let address = entry_address(self.levels, level, table_address, entry);
+        (address, 1 << shift(level))
     }
 
     /// Where a virtual address leads.
@@ -238,6 +248,7 @@ impl Walk<'_> {
         (self.visitor)(Visit::Table {
             physical: place.table,
             level: place.level,
+            address: place.address,
         });
         let words = page.as_chunks::<8>().0;
         for index in entries {
@@ -250,10 +261,7 @@ impl Walk<'_> {
     }
 
     fn entry(&mut self, place: Place, index: u64, entry: u64) {
-        let mut address = place.address | index << shift(place.level);
-        if place.level == self.levels {
-            address = sign_extended(address, place.level);
-        }
+        let address = entry_address(self.levels, place.level, place.address, index);
         let flags = place.flags & entry;
         if is_leaf(entry, place.level) {
             let translation = translation(entry, place.level, flags, address);
@@ -270,6 +278,16 @@ impl Walk<'_> {
             };
             self.table(next, 0..ENTRIES);
         }
+    }
+}
+
+/// The first address that an entry of a table maps.
+const fn entry_address(levels: u8, level: u8, table_address: u64, entry: u64) -> u64 {
+    let address = table_address | entry << shift(level);
+    if level == levels {
+        sign_extended(address, level)
+    } else {
+        address
     }
 }
 

@@ -11,7 +11,7 @@ use crate::process::{Found, Process, follow};
 use std::collections::HashMap;
 
 /// Pages of a kernel stack on x86-64, without its guard page.
-const STACK_PAGES: u64 = 4;
+pub(crate) const STACK_PAGES: u64 = 4;
 
 /// The direct map: 64 TiB with four levels of tables, 32 PiB with five.
 const DIRECT_MAP_BYTES: [u64; 2] = [64 << 40, 32 << 50];
@@ -29,6 +29,8 @@ const MAX_FRAMES: usize = 16 << 20;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TableFrame {
     pub(crate) level: u8,
+    /// The first virtual address that it maps; 0 for the topmost.
+    pub(crate) address: u64,
     /// The process, by its place in the list; nothing for the kernel's own.
     pub(crate) process: Option<usize>,
 }
@@ -119,9 +121,14 @@ impl Reverse {
                 Half::Kernel,
                 *budget,
                 &mut |visit| match visit {
-                    Visit::Table { physical, level } => {
+                    Visit::Table {
+                        physical,
+                        level,
+                        address,
+                    } => {
                         let table = TableFrame {
                             level,
+                            address,
                             process: None,
                         };
                         self.tables.entry(physical / PAGE).or_insert(table);
@@ -160,9 +167,14 @@ impl Reverse {
             Half::User,
             *budget,
             &mut |visit| match visit {
-                Visit::Table { physical, level } => {
+                Visit::Table {
+                    physical,
+                    level,
+                    address,
+                } => {
                     let table = TableFrame {
                         level,
+                        address,
                         process: Some(index),
                     };
                     self.tables.entry(physical / PAGE).or_insert(table);

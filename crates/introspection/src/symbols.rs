@@ -25,9 +25,31 @@ pub const MAX_SYMBOLS: usize = 400_000;
 /// The longest name, in bytes: the kernel's own `KSYM_NAME_LEN`.
 pub const MAX_NAME_BYTES: usize = 512;
 
-/// An address this far behind a symbol does not belong to it, in bytes: the largest kernel
-/// variables are smaller.
-const MAX_OFFSET: u64 = 1 << 20;
+/// An address this far behind a symbol of a kind does not belong to it, in bytes: functions,
+/// constants and variables of kernels are smaller. Behind the last constant lie texts that have no
+/// symbol.
+const fn most_bytes(kind: SectionKind) -> u64 {
+    match kind {
+        SectionKind::Text => 64 << 10,
+        SectionKind::ReadOnlyData => 128 << 10,
+        SectionKind::Data | SectionKind::Bss => 1 << 20,
+    }
+}
+
+/// A table of the linker begins with a symbol of the first kind and ends with one of the second, and
+/// is as large as it is.
+const TABLE: (&str, &str) = ("__start_", "__stop_");
+
+/// Room between symbols that may be the linker's, in bytes: more than any function has.
+const LEAST_PADDING: u64 = 64 << 10;
+
+/// What sections of the image that are mapped on their own are aligned to.
+const ALIGNMENT: u64 = 2 << 20;
+
+/// Whether a symbol marks an end, behind which it has nothing.
+fn is_end(name: &str) -> bool {
+    name.ends_with("_text_end") || name.starts_with(TABLE.1)
+}
 
 /// Why a list of symbols was refused.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -146,15 +168,51 @@ impl SymbolTable {
 
     /// The symbol that an address of a lasting section belongs to.
     ///
-    /// That is the greatest symbol at or below the address, if it lies in the same section and
-    /// less than 1 MiB before it. Anything else has no name.
+    /// That is the greatest symbol at or below the address, if it lies in the same section, begins
+    /// something, and is not further before it than anything of that section is long, but for the
+    /// linker's tables, whose ends are known. Anything else has no name.
     #[must_use]
     pub fn resolve(&self, address: u64) -> Option<Resolved<'_>> {
         let section = self.section_of(address)?;
         let nearest = self.nearest(address)?;
         let start = address - nearest.offset;
-        let certain = section.range.contains(&start) && nearest.offset < MAX_OFFSET;
+        let is_near =
+            nearest.offset < most_bytes(section.kind) || self.is_in_table(nearest, address);
+        let certain = section.range.contains(&start) && is_near && !is_end(nearest.name);
         certain.then_some(nearest)
+    }
+
+    /// Whether a symbol begins a table of the linker that reaches to an address.
+    fn is_in_table(&self, symbol: Resolved<'_>, address: u64) -> bool {
+        let table = symbol.name.strip_prefix(TABLE.0);
+        let end = table.and_then(|table| self.address_of(&format!("{}{table}", TABLE.1)));
+        end.is_some_and(|end| address < end)
+    }
+
+    /// The linker's table that an address belongs to, in a lasting section or not.
+    #[must_use]
+    pub fn table(&self, address: u64) -> Option<Resolved<'_>> {
+        let nearest = self.nearest(address)?;
+        self.is_in_table(nearest, address).then_some(nearest)
+    }
+
+    /// What an address lies between, where the linker left room: the symbol before and the one behind,
+    /// if there is so much between them as is left for no variable's sake, up to where memory is mapped
+    /// anew. Whether nothing is there, the content must tell.
+    #[must_use]
+    pub fn padding(&self, address: u64) -> Option<(&str, &str)> {
+        let section = self.section_of(address)?;
+        let above = self
+            .symbols
+            .partition_point(|symbol| symbol.address <= address);
+        let (before, next) = (
+            self.symbols.get(above.checked_sub(1)?)?,
+            self.symbols.get(above)?,
+        );
+        let is_text = section.kind == SectionKind::Text;
+        let is_wide = next.address - before.address >= LEAST_PADDING;
+        let is_aligned = next.address.is_multiple_of(ALIGNMENT);
+        (is_wide && (is_text || is_aligned)).then_some((&*before.name, &*next.name))
     }
 
     /// The greatest symbol at or below an address, whether or not the address belongs to it.
@@ -167,6 +225,29 @@ impl SymbolTable {
         Some(Resolved {
             name: &symbol.name,
             offset: address - symbol.address,
+        })
+    }
+
+    /// Bytes from an address to the next symbol behind it, or to the end of its section.
+    #[must_use]
+    pub fn extent(&self, address: u64) -> Option<u64> {
+        let end = self.section_of(address)?.range.end;
+        let above = self
+            .symbols
+            .partition_point(|symbol| symbol.address <= address);
+        let next = self.symbols.get(above).map_or(end, |next| next.address);
+        next.min(end).checked_sub(address)
+    }
+
+    /// The symbols of the lasting sections by address, each with its name and the bytes up to the
+    /// next; of several at one address the best name.
+    pub fn variables(&self) -> impl Iterator<Item = (&str, Range<u64>)> {
+        let next = self.symbols.iter().skip(1).map(|symbol| symbol.address);
+        let next = next.chain(std::iter::once(u64::MAX));
+        self.symbols.iter().zip(next).filter_map(|(symbol, next)| {
+            let end = self.section_of(symbol.address)?.range.end.min(next);
+            let range = symbol.address..end;
+            (!range.is_empty()).then_some((&*symbol.name, range))
         })
     }
 
@@ -331,10 +412,10 @@ ffffffffc0000000 t module_function\t[module]
     #[test]
     fn what_is_far_behind_a_symbol_has_no_name() {
         check(
-            0xffff_ffff_8100_4000 + MAX_OFFSET - 1,
+            0xffff_ffff_8100_4000 + most_bytes(SectionKind::Data) - 1,
             Some("init_task+0xfffff"),
         );
-        check(0xffff_ffff_8100_4000 + MAX_OFFSET, None);
+        check(0xffff_ffff_8100_4000 + most_bytes(SectionKind::Data), None);
     }
 
     #[test]

@@ -40,7 +40,10 @@ pub use clock::{Elapsed, InstructionCount, ParseTimestampError, Timestamp};
 pub use diff::{Diff, StateSummary};
 pub use difference::{Difference, Locus, Part};
 pub use event::{Event, EventRecord};
-pub use explanation::{Explanation, MappingName, OwnerKind, ProcessName};
+pub use explanation::{
+    Basis, BufferPlace, Confidence, Explanation, FilePlace, MappingName, ObjectName, OwnerKind,
+    ProcessName,
+};
 pub use finding::{Engine, Finding, FindingKind};
 pub use fleet::{Level, NodeRef};
 pub use hint::{Hint, HintClass};

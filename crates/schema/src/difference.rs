@@ -1,11 +1,11 @@
 //! One exact difference.
 
-use model::{Difference, Explanation, Locus};
+use model::{Confidence, Difference, Explanation, Locus};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 /// What the majority holds, and what this replica holds instead.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct DifferenceDocument {
     /// The part of the state.
     #[schemars(extend("examples" = ["memory", "register", "log", "file", "disk", "metric", "outcome"]))]
@@ -35,6 +35,62 @@ pub struct DifferenceDocument {
     /// The address under which the owner knows it.
     #[schemars(extend("examples" = ["0x7ffff7a58010"]))]
     pub virtual_address: Option<String>,
+    /// The type of the variable or object there, as the guest's kernel describes it.
+    #[serde(rename = "type")]
+    #[schemars(extend("examples" = ["task_struct", "rq", "page"]))]
+    pub type_name: Option<String>,
+    /// The member of the type: `{a|b}` are members that share the byte, `(padding)` is none. Of a page
+    /// table the addresses that its entry maps, of a kernel stack how far below its top.
+    #[schemars(extend("examples" = ["se.vruntime", "comm[3]", "{lru|mlock_count}.next"]))]
+    pub field: Option<String>,
+    /// The object of one of the kernel's caches.
+    pub object: Option<ObjectDocument>,
+    /// The byte of a file that is cached or mapped there.
+    pub file: Option<FilePlaceDocument>,
+    /// The byte of a buffer that the computation has named.
+    pub buffer: Option<BufferPlaceDocument>,
+    /// How the explanation was reached.
+    #[schemars(extend("examples" = ["symbol", "typed-object", "reached-object", "frame"]))]
+    pub basis: Option<String>,
+    /// How likely the explanation is right, from 0 to 1: the measured share of right answers among
+    /// those of the same basis.
+    #[schemars(extend("examples" = [0.998]))]
+    pub confidence: Option<f64>,
+}
+
+/// An object of one of the kernel's caches.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct ObjectDocument {
+    /// The cache's name: text of the guest, in printable ASCII.
+    #[schemars(extend("examples" = ["task_struct", "kmalloc-96"]))]
+    pub cache: String,
+    /// Which object of its slab, counted from 0.
+    pub index: u64,
+    /// Where it begins, in the guest's kernel.
+    #[schemars(extend("examples" = ["0xffff888003dd8000"]))]
+    pub address: String,
+    /// Bytes from there.
+    pub offset: u64,
+    /// Whether it is handed out; null where the guest's lists of free objects are not whole.
+    pub in_use: Option<bool>,
+}
+
+/// A byte of memory that a computation has given a name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct BufferPlaceDocument {
+    /// The name.
+    pub name: String,
+    /// Bytes from the start of the buffer.
+    pub offset: u64,
+}
+
+/// A byte of a file's content.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct FilePlaceDocument {
+    /// The path on its own file system, or `inode N`: text of the guest.
+    pub path: String,
+    /// Bytes from the start of the file.
+    pub offset: u64,
 }
 
 /// A process of the guest.
@@ -83,8 +139,46 @@ impl From<&Difference> for DifferenceDocument {
             virtual_address: explanation
                 .and_then(|one| one.virtual_address)
                 .map(|address| address.to_string()),
+            type_name: explanation.and_then(|one| one.type_name.clone()),
+            field: explanation.and_then(|one| one.field.clone()),
+            object: explanation.and_then(object),
+            file: explanation.and_then(file),
+            buffer: explanation.and_then(buffer),
+            basis: explanation
+                .and_then(|one| one.basis)
+                .map(|one| one.to_string()),
+            confidence: explanation
+                .and_then(|one| one.confidence)
+                .map(Confidence::probability),
         }
     }
+}
+
+fn object(explanation: &Explanation) -> Option<ObjectDocument> {
+    let object = explanation.object.as_ref()?;
+    Some(ObjectDocument {
+        cache: object.cache.clone(),
+        index: object.index,
+        address: object.address.to_string(),
+        offset: object.offset,
+        in_use: object.in_use,
+    })
+}
+
+fn buffer(explanation: &Explanation) -> Option<BufferPlaceDocument> {
+    let buffer = explanation.buffer.as_ref()?;
+    Some(BufferPlaceDocument {
+        name: buffer.name.clone(),
+        offset: buffer.offset,
+    })
+}
+
+fn file(explanation: &Explanation) -> Option<FilePlaceDocument> {
+    let file = explanation.file.as_ref()?;
+    Some(FilePlaceDocument {
+        path: file.path.clone(),
+        offset: file.offset,
+    })
 }
 
 fn process(explanation: &Explanation) -> Option<ProcessDocument> {

@@ -2,10 +2,10 @@
 #![expect(clippy::unwrap_used, reason = "a helper of a test may panic")]
 
 use model::{
-    Coverage, Deviation, Difference, Elapsed, Explanation, Fate, GuestPhysicalAddress,
-    GuestVirtualAddress, InjectionRecord, InstructionCount, Locus, MappingName, MetricSample,
-    Outcome, OwnerKind, Part, Placement, ProcessName, Provenance, ReplicaIndex, ReplicaRecord, Run,
-    RunId, Severity, Timestamp, Verdict,
+    Basis, BufferPlace, Confidence, Coverage, Deviation, Difference, Elapsed, Explanation, Fate,
+    FilePlace, GuestPhysicalAddress, GuestVirtualAddress, InjectionRecord, InstructionCount, Locus,
+    MappingName, MetricSample, ObjectName, Outcome, OwnerKind, Part, Placement, ProcessName,
+    Provenance, ReplicaIndex, ReplicaRecord, Run, RunId, Severity, Timestamp, Verdict,
 };
 use schema::{Document, RunDocument};
 use serde_json::{Value, json};
@@ -26,6 +26,25 @@ fn explanation() -> Explanation {
             name: "[heap]".to_owned(),
         }),
         virtual_address: Some(GuestVirtualAddress(0x8ff8)),
+        type_name: Some("task_struct".to_owned()),
+        field: Some("comm[3]".to_owned()),
+        object: Some(ObjectName {
+            cache: "task_struct".to_owned(),
+            index: 2,
+            address: GuestVirtualAddress(0xffff_8880_0000_8000),
+            offset: 0x98,
+            in_use: Some(true),
+        }),
+        file: Some(FilePlace {
+            path: "/init".to_owned(),
+            offset: 0x1008,
+        }),
+        buffer: Some(BufferPlace {
+            name: "matrix".to_owned(),
+            offset: 24,
+        }),
+        basis: Some(Basis::TypedObject),
+        confidence: Some(Confidence::per_mille(998)),
     }
 }
 
@@ -224,6 +243,19 @@ fn values_have_the_promised_form() {
                 "name": "[heap]",
             },
             "virtual_address": "0x8ff8",
+            "type": "task_struct",
+            "field": "comm[3]",
+            "object": {
+                "cache": "task_struct",
+                "index": 2,
+                "address": "0xffff888000008000",
+                "offset": 0x98,
+                "in_use": true,
+            },
+            "file": {"path": "/init", "offset": 0x1008},
+            "buffer": {"name": "matrix", "offset": 24},
+            "basis": "typed-object",
+            "confidence": 0.998,
         })
     );
     assert_eq!(at("/data/deviations/0/differences/1/name"), "rax");

@@ -104,6 +104,22 @@ fn states_of_a_run_are_written_out_and_compared() {
     assert_eq!(data["deviations"][0]["replica"], 1);
     assert_eq!(data["deviations"][0]["differing_words"], 1);
     assert_eq!(data["deviations"][0]["first"]["address"], "0x3000000");
+    // What differs is explained as it was in the run, by the machine that is still kept.
+    let shown = world.run("run show @last --json").expect(0).document();
+    let of_run = &shown["data"]["deviations"][0]["first"];
+    let of_states = &data["deviations"][0]["first"];
+    assert!(of_run["owner"].is_string(), "{of_run}");
+    for key in [
+        "owner",
+        "owner_kind",
+        "symbol",
+        "type",
+        "field",
+        "confidence",
+    ] {
+        assert_eq!(of_states[key], of_run[key], "{key}");
+    }
+    assert_eq!(named["warnings"], serde_json::json!([]));
     assert_eq!(
         data["coverage"]["bytes_compared"].as_u64().map(|n| n > 0),
         Some(true)

@@ -11,6 +11,7 @@ mod btrfs;
 mod common;
 mod fast;
 mod foreign;
+mod guests;
 mod rpm;
 mod texts;
 
@@ -51,6 +52,7 @@ fn make_the_seeds() {
     histories();
     nbd();
     wire();
+    guests::make();
 }
 
 fn qcow2(place: &Path) {

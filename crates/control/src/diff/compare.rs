@@ -4,9 +4,12 @@
 //! compared in the pages that all states hold. A page that only some of them hold is not compared,
 //! is counted, and turns a pass into an inconclusive result: what is not known is not equal.
 //!
+//! What differs is explained as far as `meaning` can.
+//!
 //! Everything else is compared whole. States of machines of different kinds (another kernel, another
 //! size of memory, another seed) are compared all the same, and the report says in what they differ.
 
+use super::meaning::{Held, explain};
 use divergence::{Analysis, AnalysisError, Context, NotCompared, Options, Replica, analyse};
 use model::{Diff, Outcome, PAGE_BYTES, Provenance, ReplicaIndex, StateSummary, Verdict};
 use state::{Base, ChangedPages, MAX_PAGE_NUMBERS, Memory, MemoryError, StateFile, TerminalState};
@@ -28,8 +31,19 @@ pub enum CompareError {
 /// # Errors
 /// There are more states than are compared at once.
 pub fn compare(files: Vec<StateFile>) -> Result<Diff, CompareError> {
+    compare_over(files, None)
+}
+
+/// The same, with the memory of the machine that all states began with.
+///
+/// # Errors
+/// As [`compare`].
+pub(super) fn compare_over(
+    files: Vec<StateFile>,
+    base: Option<&[u8]>,
+) -> Result<Diff, CompareError> {
     let summaries: Vec<StateSummary> = files.iter().map(summary).collect();
-    let warnings = unlike(&summaries);
+    let mut warnings = unlike(&summaries);
     let mut states: Vec<TerminalState> = files.into_iter().map(|file| file.state).collect();
     let shared = share_pages(&mut states)?;
     forget_common_end(&mut states);
@@ -51,7 +65,13 @@ pub fn compare(files: Vec<StateFile>) -> Result<Diff, CompareError> {
             state,
         })
         .collect();
-    let analysis = analyse(&replicas, &context, &Options::default())?;
+    let mut analysis = analyse(&replicas, &context, &Options::default())?;
+    let held = Held {
+        states: &states,
+        memory_bytes: shared.total_bytes,
+        base,
+    };
+    warnings.extend(explain(&mut analysis, &held));
     Ok(diff(analysis, summaries, warnings, &shared))
 }
 
@@ -294,6 +314,10 @@ mod tests {
         let address = model::GuestPhysicalAddress(9 * 4096 + 16);
         assert_eq!(difference.locus, Locus::Address(address));
         assert_eq!(difference.flipped_bits, [10]);
+        // Two pages are no kernel, and that is said.
+        assert_eq!(difference.explanation, None);
+        let warning = diff.warnings.iter().find(|one| one.contains("no owner"));
+        assert!(warning.is_some(), "{:?}", diff.warnings);
     }
 
     #[test]

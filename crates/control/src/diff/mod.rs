@@ -6,20 +6,25 @@
 //!  Diff ◄── its text made safe ◄── parsed ◄───────────────────────────────┘
 //! ```
 //!
+//! Where the machine that all states began with is still kept, a second worker does it again over
+//! that machine's memory, so that what differs has names ([`meaning`]).
+//!
 //! A state file is not trusted, whoever wrote it: no byte of it is read by the process that the
 //! user started. The worker reads and compares, and only what is to be reported comes back. That is
 //! bounded, and its text is stripped of control characters, as a guest's is.
 
 mod compare;
+mod meaning;
 mod worker;
 
 pub use compare::compare;
 pub use worker::serve;
 
 use crate::error::ControlError;
+use crate::machine::memory_of;
 use crate::saved::{self, Which};
 use computation::job::sanitise;
-use model::Diff;
+use model::{Diff, Difference, Part};
 use sandbox::{Limits, MAX_FILES};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -50,6 +55,18 @@ const WALL_PER_CPU: u32 = 20;
 
 /// The longest answer: all differences that are listed for as many states as are compared.
 const MAX_ANSWER_BYTES: usize = 64 << 20;
+
+/// The word for a worker whose last file is the memory of a machine.
+pub const OVER: &str = "over";
+
+/// What a worker does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Work {
+    /// Compares states.
+    States,
+    /// The same, with the memory of the machine that they began with.
+    Over,
+}
 
 /// Where a state is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,7 +121,7 @@ enum Answer {
 }
 
 /// Compares states, in a process of its own. `worker` is the program that calls [`serve`] when it
-/// is given `arguments`.
+/// is given `arguments`, with [`Work::Over`] where [`OVER`] follows. `store` is where machines are kept.
 ///
 /// # Errors
 /// There are too few or too many states, one cannot be opened or read, or the worker reaches a
@@ -113,6 +130,7 @@ pub async fn diff(
     worker: PathBuf,
     arguments: &'static [&'static str],
     sources: Vec<Source>,
+    store: &Path,
 ) -> Result<Diff, ControlError> {
     if !(2..=MAX_FILES).contains(&sources.len()) {
         return Err(ControlError::NoState(format!(
@@ -120,14 +138,48 @@ pub async fn diff(
             sources.len()
         )));
     }
-    let files = sources.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+    let compared = ask(&worker, arguments, &sources, None).await?;
+    let Some(base) = base_of(&compared, store) else {
+        return Ok(compared);
+    };
+    let over = [arguments, &[OVER]].concat();
+    match ask(&worker, &over, &sources, Some(base)).await {
+        Ok(explained) => Ok(explained),
+        Err(error) => {
+            tracing::warn!(%error, "what differs could not be explained by the kept machine");
+            Ok(compared)
+        }
+    }
+}
+
+/// The memory of the machine that all states began with, if it would explain something.
+fn base_of(compared: &Diff, store: &Path) -> Option<File> {
+    let mut differences = compared.deviations.iter().flat_map(|one| &one.differences);
+    let unexplained = |one: &Difference| one.part == Part::Memory && one.explanation.is_none();
+    let digest = &compared.states.first()?.base_digest;
+    let of_one_machine = compared.states.iter().all(|one| one.base_digest == *digest);
+    if !of_one_machine || !differences.any(unexplained) {
+        return None;
+    }
+    File::open(memory_of(&store.join("cache/machines"), digest)?).ok()
+}
+
+async fn ask(
+    worker: &Path,
+    arguments: &[&'static str],
+    sources: &[Source],
+    base: Option<File>,
+) -> Result<Diff, ControlError> {
+    let files = sources.iter().map(open);
+    let files = files.chain(base.map(Ok)).collect::<Result<Vec<_>, _>>()?;
     let limits = limits(&files)?;
+    let (worker, arguments) = (worker.to_path_buf(), arguments.to_vec());
     let asked =
-        tokio::task::spawn_blocking(move || sandbox::ask(&worker, arguments, &files, &limits));
+        tokio::task::spawn_blocking(move || sandbox::ask(&worker, &arguments, &files, &limits));
     let answer = asked.await.map_err(|_| ControlError::Task {
         doing: "compares states",
     })??;
-    understand(&answer, &sources)
+    understand(&answer, sources)
 }
 
 /// Opens a state's file, and nothing that would block or is no file.

@@ -221,6 +221,31 @@ impl MachineCache {
     }
 }
 
+/// The memory of a kept machine by its digest, where it is still kept. Whoever reads it verifies it:
+/// it may be removed or replaced meanwhile.
+pub(crate) fn memory_of(path: &Path, base_digest: &str) -> Option<PathBuf> {
+    let entries = fs::read_dir(path).ok()?;
+    let directories = entries
+        .flatten()
+        .take(MAX_MACHINES)
+        .map(|entry| entry.path());
+    let is_it = |directory: &PathBuf| {
+        let text = read_bounded(&directory.join("machine.json"), MAX_DESCRIPTION_BYTES).ok();
+        let description = text.and_then(|text| serde_json::from_slice::<Description>(&text).ok());
+        description.is_some_and(|one| one.format == FORMAT && one.memory_digest == base_digest)
+    };
+    let directory = directories.into_iter().find(is_it)?;
+    Some(Snapshot::in_directory(&directory).memory)
+}
+
+/// Guest memory out of an open file, if it has this digest.
+pub(crate) fn read_memory(file: &File, base_digest: &str) -> Option<Vec<u8>> {
+    // A worker may not ask for a file's length; it finds its end.
+    let length = rustix::fs::seek(file, rustix::fs::SeekFrom::End(0)).ok()?;
+    let (content, digest) = read_data(file, length).ok()?;
+    (digest == base_digest).then_some(content)
+}
+
 /// Writes `machine.json` of a machine whose other files are there.
 fn describe(unfinished: &Unfinished) -> Result<(), ControlError> {
     let at = |name: &str| unfinished.directory.join(name);
@@ -316,11 +341,16 @@ fn read_sparse(path: &Path, length: u64) -> std::io::Result<(Vec<u8>, String)> {
     if file.metadata()?.len() != length {
         return Err(std::io::Error::other("it has another length"));
     }
+    read_data(&file, length)
+}
+
+/// Reads so many bytes of a sparse file, of which at least as many there are.
+fn read_data(file: &File, length: u64) -> std::io::Result<(Vec<u8>, String)> {
     let mut content = vec![0; usize::try_from(length).map_err(std::io::Error::other)?];
     let mut hasher = blake3::Hasher::new();
     let mut numbers = Vec::new();
     let mut at = 0;
-    while let Some((start, end)) = sparse::next_data(&file, at, length)? {
+    while let Some((start, end)) = sparse::next_data(file, at, length)? {
         let range = usize::try_from(start).map_err(std::io::Error::other)?
             ..usize::try_from(end).map_err(std::io::Error::other)?;
         let part = content.get_mut(range).unwrap_or_default();

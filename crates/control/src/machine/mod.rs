@@ -27,6 +27,7 @@ use introspection::{KernelMap, SymbolTable};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub(crate) use cache::{memory_of, read_memory};
 pub use kernel::{KERNEL_VARIABLE, check as check_kernel, default_kernel};
 pub use request::MachineRequest;
 pub(crate) use request::{KVM_DEVICE, probe_kvm, see_usable};

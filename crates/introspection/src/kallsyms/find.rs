@@ -4,6 +4,7 @@ use super::names::{TOKENS, Tokens, decode, name_at};
 use super::{Kallsyms, KallsymsError};
 use crate::memory::{PAGE, PhysicalMemory, read_bytes, u32_at, u64_at};
 use crate::symbols::MAX_SYMBOLS;
+use std::ops::Range;
 
 /// The tokens of the digits: each stands for itself.
 const DIGITS: &[u8] = b"0\x001\x002\x003\x004\x005\x006\x007\x008\x009\x00";
@@ -110,6 +111,8 @@ fn tokens_around(memory: &dyn PhysicalMemory, digits: u64) -> Option<FoundTokens
 struct FoundNames {
     start: usize,
     count: u32,
+    /// Where the markers begin.
+    markers: usize,
 }
 
 fn read_before(
@@ -126,14 +129,48 @@ fn read_before(
     }
     let after = read_bytes(memory, found.end, u64::from(names.count) * 4 + 16);
     let at = from + names.start as u64;
-    let addresses = addresses_before(&bytes, &names)
+    let before = addresses_before(&bytes, &names);
+    let is_before = before.is_some();
+    let addresses = before
         .or_else(|| addresses_after(&after?, names.count))
         .ok_or(KallsymsError::NoAddresses { at })?;
     let encoded = bytes.get(names.start..).ok_or(nothing)?;
     Ok(Kallsyms {
         symbols: decode(encoded, &found.tokens, addresses.into_iter())?,
         tokens_at: found.start,
+        tables: tables(from, &names, found, is_before),
     })
+}
+
+/// Where the tables lie in guest-physical memory, by the names that the kernel's sources give them.
+/// The bytes that the names were found in begin at `from`.
+fn tables(
+    from: u64,
+    names: &FoundNames,
+    found: &FoundTokens,
+    offsets_before: bool,
+) -> Vec<(&'static str, Range<u64>)> {
+    let at = |place: usize| from + place as u64;
+    let markers_end = at(names.markers) + u64::from(names.count.div_ceil(MARKED)) * 4;
+    let index = found.end - TOKENS as u64 * 2;
+    let mut tables = vec![
+        ("kallsyms_names", at(names.start)..at(names.markers)),
+        ("kallsyms_markers", at(names.markers)..markers_end),
+        ("kallsyms_token_table", found.start..index),
+        ("kallsyms_token_index", index..found.end),
+    ];
+    let sequence = markers_end.next_multiple_of(8)..found.start;
+    if sequence.end.saturating_sub(sequence.start) >= u64::from(names.count) * 3 {
+        tables.push(("kallsyms_seqs_of_names", sequence));
+    }
+    // The base and the number of names stand between the offsets and the names.
+    let offsets = u64::from(names.count) * 4;
+    let end = at(names.start).checked_sub(16).filter(|_| offsets_before);
+    if let Some(start) = end.and_then(|end| end.checked_sub(offsets)) {
+        let start = start & !7;
+        tables.push(("kallsyms_offsets", start..start + offsets));
+    }
+    tables
 }
 
 /// The names before the markers that lie nearest to the end.
@@ -173,7 +210,11 @@ fn names_of_markers(bytes: &[u8], at: usize) -> Option<FoundNames> {
     (earliest.max(8)..=latest).step_by(8).find_map(|start| {
         let count = u32_at(bytes, start - 8)?;
         let fits = least < count && count <= most && ends_at(bytes, start, MARKED, first);
-        (fits && whole_names(bytes, start, count, at)).then_some(FoundNames { start, count })
+        (fits && whole_names(bytes, start, count, at)).then_some(FoundNames {
+            start,
+            count,
+            markers: at,
+        })
     })
 }
 

@@ -23,6 +23,7 @@ mod names;
 pub use find::find;
 
 use crate::symbols::MAX_SYMBOLS;
+use std::ops::Range;
 use thiserror::Error;
 
 /// A symbol of the running kernel.
@@ -43,6 +44,8 @@ pub struct Kallsyms {
     pub symbols: Vec<KernelSymbol>,
     /// Where the tokens lie in guest-physical memory.
     pub tokens_at: u64,
+    /// The tables themselves, by name and guest-physical address: they have no symbols.
+    pub(crate) tables: Vec<(&'static str, Range<u64>)>,
 }
 
 impl Kallsyms {
@@ -51,6 +54,12 @@ impl Kallsyms {
     pub fn address_of(&self, name: &str) -> Option<u64> {
         let symbol = self.symbols.iter().find(|one| &*one.name == name)?;
         Some(symbol.address)
+    }
+
+    /// The table that a byte lies in, and how far in it.
+    pub(crate) fn table_at(&self, physical: u64) -> Option<(&'static str, u64)> {
+        let (name, range) = self.tables.iter().find(|one| one.1.contains(&physical))?;
+        Some((name, physical - range.start))
     }
 }
 
@@ -90,81 +99,16 @@ pub enum KallsymsError {
 mod tests {
     use super::*;
     use crate::memory::MemoryImage;
+    use crate::synthetic::{Order, symbol_tables};
     use model::PAGE_BYTES;
     use proptest::prelude::*;
 
     const BASE: u64 = 0xffff_ffff_8100_0000;
 
-    /// Each printable character stands for itself, every other byte for two letters.
-    fn token(byte: u8) -> Vec<u8> {
-        match byte {
-            b'!'..=b'~' => vec![byte],
-            _ => vec![b'a' + byte % 26, b'A' + byte / 26],
-        }
-    }
-
-    /// Whether the addresses stand before or behind the names.
-    #[derive(Debug, Clone, Copy)]
-    enum Order {
-        Before,
-        Behind,
-    }
-
-    /// The tables of symbols, laid out as the kernel's linker does.
     fn tables(symbols: &[KernelSymbol], order: Order, sequence: bool) -> Vec<u8> {
-        let align = |bytes: &mut Vec<u8>| bytes.resize(bytes.len().next_multiple_of(8), 0);
-        let mut addresses: Vec<u8> = symbols
-            .iter()
-            .flat_map(|symbol| match symbol.address.checked_sub(BASE) {
-                Some(into) => (-1 - i32::try_from(into).unwrap()).to_le_bytes(),
-                None => i32::try_from(symbol.address).unwrap().to_le_bytes(),
-            })
-            .collect();
-        align(&mut addresses);
-        addresses.extend(BASE.to_le_bytes());
-        let mut bytes = match order {
-            Order::Before => addresses.clone(),
-            Order::Behind => Vec::new(),
-        };
-        bytes.extend((symbols.len() as u64).to_le_bytes());
-        let start = bytes.len();
-        let mut markers = Vec::new();
-        for (index, symbol) in symbols.iter().enumerate() {
-            if index % 256 == 0 {
-                markers.extend(((bytes.len() - start) as u32).to_le_bytes());
-            }
-            let length = symbol.name.len() + 1;
-            if length < 128 {
-                bytes.push(length as u8);
-            } else {
-                bytes.extend([length as u8 | 0x80, (length >> 7) as u8]);
-            }
-            bytes.push(symbol.kind);
-            bytes.extend(symbol.name.bytes());
-        }
-        align(&mut bytes);
-        bytes.extend(markers);
-        align(&mut bytes);
-        if sequence {
-            bytes.extend((0..symbols.len()).flat_map(|index| {
-                let [_, high, middle, low] = (index as u32).to_be_bytes();
-                [high, middle, low]
-            }));
-            align(&mut bytes);
-        }
-        let mut index = Vec::new();
-        let start = bytes.len();
-        for byte in 0..=255 {
-            index.extend(((bytes.len() - start) as u16).to_le_bytes());
-            bytes.extend(token(byte));
-            bytes.push(0);
-        }
-        align(&mut bytes);
-        bytes.extend(index);
-        if let Order::Behind = order {
-            bytes.extend(addresses);
-        }
-        bytes
+        let symbols = symbols.iter();
+        let symbols = symbols.map(|one| (one.address, one.kind, one.name.to_string()));
+        symbol_tables(&symbols.collect::<Vec<_>>(), order, sequence)
     }
 
     /// Memory with the tables somewhere in it.
@@ -196,6 +140,15 @@ mod tests {
         let bytes = memory(&tables(&expected, order, sequence), at);
         let found = find(&MemoryImage(&bytes)).unwrap();
         assert_eq!(found.symbols, expected, "{order:?} {sequence} {at}");
+        let table = |at: u64| found.table_at(at).map(|(name, _)| name);
+        assert_eq!(table(found.tokens_at), Some("kallsyms_token_table"));
+        let before = table(at as u64 + 8);
+        assert_eq!(
+            before == Some("kallsyms_offsets"),
+            matches!(order, Order::Before)
+        );
+        let has_sequence = found.tables.iter().any(|one| one.0.contains("seqs"));
+        assert_eq!(has_sequence, sequence);
     }
 
     #[test]

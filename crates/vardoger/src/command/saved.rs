@@ -13,7 +13,9 @@ use std::process::ExitCode;
 /// Compares states, wherever they are.
 pub(super) async fn diff(global: &Global, arguments: &DiffArgs) -> Result<ExitCode, Failure> {
     let sources = sources(global, &arguments.states).await?;
-    let diff = diff::diff(PathBuf::from(worker::PROGRAM), worker::DIFF, sources).await?;
+    let store = session::config(global)?.store;
+    let program = PathBuf::from(worker::PROGRAM);
+    let diff = diff::diff(program, worker::DIFF, sources, &store).await?;
     if global.json() {
         let mut document = Document::new(DiffDocument::from(&diff));
         document.warnings.clone_from(&diff.warnings);

@@ -6,6 +6,7 @@ use crate::args::Work;
 use crate::failure::Failure;
 use crate::output;
 use crate::report::table;
+use control::diff;
 use control::image::thaw_guard_main;
 use sandbox::{Attempt, Refusal};
 use std::path::Path;
@@ -31,7 +32,15 @@ pub(crate) fn execute(work: Work, subject: Option<&Path>) -> ExitCode {
     let attempt = subject.and_then(|name| Attempt::of(name.to_str()?));
     let output = &mut std::io::stdout();
     let done = match (work, attempt) {
-        (Work::Diff, _) => control::diff::serve(output).map_err(|error| error.to_string()),
+        (Work::Diff, _) => {
+            let over = subject.is_some_and(|word| word == Path::new(diff::OVER));
+            let work = if over {
+                diff::Work::Over
+            } else {
+                diff::Work::States
+            };
+            diff::serve(work, output).map_err(|error| error.to_string())
+        }
         (Work::Image, _) => control::image::serve().map_err(|error| error.to_string()),
         (Work::Attempt, Some(attempt)) => {
             sandbox::carry_out(attempt, output).map_err(|error| error.to_string())

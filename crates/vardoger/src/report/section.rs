@@ -2,7 +2,7 @@
 
 use super::count;
 use anstyle::Style;
-use model::{Deviation, Difference, Part};
+use model::{Deviation, Difference, Explanation, Part};
 
 /// Width of the labels' column.
 const LABEL_WIDTH: usize = 14;
@@ -88,7 +88,8 @@ pub(super) fn place(difference: &Difference) -> String {
 /// Whom the address of a difference belongs to, for people.
 pub(super) fn owner(difference: &Difference) -> Option<String> {
     let explanation = difference.explanation.as_deref()?;
-    let mut text = explanation.owner.clone();
+    let mut text = member(explanation).map_or_else(String::new, |member| format!("{member}: "));
+    text.push_str(&explanation.owner);
     if let Some(address) = explanation.virtual_address {
         text.push_str(&format!(", at {address}"));
     }
@@ -96,7 +97,26 @@ pub(super) fn owner(difference: &Difference) -> Option<String> {
         let (start, end) = (mapping.start, mapping.end);
         text.push_str(&format!(" in {start}–{end} {}", mapping.permissions));
     }
+    if let Some(file) = explanation
+        .file
+        .as_ref()
+        .filter(|_| explanation.mapping.is_some())
+    {
+        text.push_str(&format!(", {} + {:#x}", file.path, file.offset));
+    }
+    if let Some(confidence) = explanation.confidence {
+        text.push_str(&format!(" ({:.1} %)", 100.0 * confidence.probability()));
+    }
     Some(text)
+}
+
+/// The type and the member of it, as C would write them.
+fn member(explanation: &Explanation) -> Option<String> {
+    match (&explanation.type_name, &explanation.field) {
+        (Some(name), Some(field)) => Some(format!("{name}.{field}")),
+        (Some(one), None) | (None, Some(one)) => Some(one.clone()),
+        (None, None) => None,
+    }
 }
 
 /// What was expected, what was found, and which bits differ.

@@ -7,11 +7,17 @@
 //! strings  texts that end with 0; the first is empty
 //! ```
 //!
-//! Only what layouts need is read: members of structures and unions, also through nameless ones,
-//! values of enumerations, and sizes. The blob comes from a guest: types are checked to lie whole
-//! in it when it is taken, and every descent has a limit.
+//! What is read: members of structures and unions, also through nameless ones, values of
+//! enumerations, sizes, the types of variables, and which member a byte belongs to ([`place`]). The
+//! blob comes from a guest: types are checked to lie whole in it when it is taken, and every descent
+//! has a limit.
+
+mod place;
+
+pub use place::{Field, FieldKind, Place, Variable};
 
 use crate::memory::u32_at;
+use std::collections::HashMap;
 use thiserror::Error;
 
 const MAGIC: u16 = 0xeb9f;
@@ -21,6 +27,9 @@ pub const MAX_BTF_BYTES: usize = 32 << 20;
 
 /// Nameless structures in one another, and types that only qualify another, that are followed.
 const MAX_DEPTH: usize = 16;
+
+/// The longest name of a type or member that is read, in bytes.
+const MAX_NAME_BYTES: usize = 256;
 
 const HEADER_BYTES: usize = 24;
 const TYPE_BYTES: usize = 12;
@@ -79,7 +88,13 @@ pub struct Btf {
     strings: usize,
     /// Where each type begins; type 0 is `void` and has none.
     starts: Vec<u32>,
+    /// Structures and unions that have a name; of those of one name the first.
+    structures: HashMap<Box<[u8]>, TypeId>,
 }
+
+/// A type, by its place in the blob.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TypeId(u32);
 
 /// The fixed part of a type.
 #[derive(Clone, Copy)]
@@ -120,6 +135,7 @@ impl Btf {
             bytes,
             strings,
             starts: vec![0],
+            structures: HashMap::new(),
         };
         let mut at = types;
         while at < types_end {
@@ -133,7 +149,21 @@ impl Btf {
             btf.starts.push(u32::try_from(at).unwrap_or(u32::MAX));
             at += length.ok_or(broken)?;
         }
+        btf.note_structures();
         Ok(btf)
+    }
+
+    fn note_structures(&mut self) {
+        let mut structures = HashMap::new();
+        for (id, start) in (0..).zip(&self.starts).skip(1) {
+            if let Some(one) = self.type_at(*start as usize)
+                && matches!(one.kind, STRUCTURE | UNION)
+                && let Some(name) = self.text(one.name).filter(|name| !name.is_empty())
+            {
+                structures.entry(name.into()).or_insert(TypeId(id));
+            }
+        }
+        self.structures = structures;
     }
 
     /// How many types there are, with `void`.
@@ -223,11 +253,17 @@ impl Btf {
     }
 
     fn structure(&self, name: &str) -> Result<Type, BtfError> {
-        self.types()
-            .find(|one| matches!(one.kind, STRUCTURE | UNION) && self.is_named(one.name, name))
+        let id = self.structures.get(name.as_bytes());
+        id.and_then(|id| self.numbered(id.0))
             .ok_or_else(|| BtfError::Missing {
                 name: format!("struct {name}"),
             })
+    }
+
+    fn numbered(&self, id: u32) -> Option<Type> {
+        let start = self.starts.get(usize::try_from(id).ok()?)?;
+        // Type 0 is `void`.
+        self.type_at(usize::try_from(*start).ok().filter(|start| *start > 0)?)
     }
 
     fn member_of(&self, owner: Type, name: &str, depth: usize) -> Option<Member> {
@@ -260,16 +296,20 @@ impl Btf {
         None
     }
 
-    /// A type without names and qualifiers around it.
+    /// A type without names and qualifiers around it; nothing for a pointer.
     fn resolved(&self, type_id: u32) -> Option<Type> {
+        let (_, found) = self.peeled(type_id)?;
+        (found.kind != POINTER).then_some(found)
+    }
+
+    /// A type without names and qualifiers around it, and its number.
+    fn peeled(&self, type_id: u32) -> Option<(u32, Type)> {
         let mut id = type_id;
         for _ in 0..MAX_DEPTH {
-            let start = self.starts.get(usize::try_from(id).ok()?)?;
-            let found = self.type_at(usize::try_from(*start).ok()?)?;
+            let found = self.numbered(id)?;
             match found.kind {
                 TYPEDEF | VOLATILE | CONSTANT | RESTRICT | TYPE_TAG => id = found.value,
-                POINTER => return None,
-                _ => return Some(found),
+                _ => return Some((id, found)),
             }
         }
         None
@@ -288,14 +328,22 @@ impl Btf {
     }
 
     fn is_named(&self, text: u32, name: &str) -> bool {
-        let start = usize::try_from(text)
-            .ok()
-            .and_then(|text| self.strings.checked_add(text));
-        let found = start.and_then(|start| self.bytes.get(start..));
-        found.is_some_and(|rest| {
+        self.strings_from(text).is_some_and(|rest| {
             rest.strip_prefix(name.as_bytes())
                 .is_some_and(|after| after.first() == Some(&0))
         })
+    }
+
+    fn strings_from(&self, text: u32) -> Option<&[u8]> {
+        let start = self.strings.checked_add(usize::try_from(text).ok()?)?;
+        self.bytes.get(start..)
+    }
+
+    /// A text without the 0 at its end; nothing for one that is longer than a name.
+    fn text(&self, text: u32) -> Option<&[u8]> {
+        let rest = self.strings_from(text)?;
+        let length = rest.iter().take(MAX_NAME_BYTES).position(|one| *one == 0)?;
+        rest.get(..length)
     }
 }
 
@@ -312,134 +360,4 @@ fn extra(one: &Type) -> Option<usize> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    /// Two structures, an array, a typedef, an enumeration:
-    /// `struct outer { u32 a; struct { u32 b; inner_t c; }; u32 list[7]; }`,
-    /// `typedef struct inner { u32 pad; u32 d; } inner_t;`, `enum { NO, YES = 5 }`.
-    fn blob() -> Vec<u8> {
-        let mut strings = vec![0];
-        let mut text = |name: &str| {
-            let at = strings.len() as u32;
-            strings.extend(name.bytes().chain([0]));
-            at
-        };
-        let kind = |kind: u32, count: u32| kind << 24 | count;
-        let (outer, inner, inner_t) = (text("outer"), text("inner"), text("inner_t"));
-        let [a, b, c, d] = ["a", "b", "c", "d"].map(&mut text);
-        let (pad, list, no, yes, int) = (
-            text("pad"),
-            text("list"),
-            text("NO"),
-            text("YES"),
-            text("u32"),
-        );
-        let types: Vec<u32> = [
-            vec![int, kind(1, 0), 4, 32],
-            vec![inner, kind(STRUCTURE, 2), 8, pad, 1, 0, d, 1, 32],
-            vec![inner_t, kind(TYPEDEF, 0), 2],
-            vec![0, kind(STRUCTURE, 2), 12, b, 1, 0, c, 3, 32],
-            vec![0, kind(ARRAY, 0), 0, 1, 1, 7],
-            vec![
-                outer,
-                kind(STRUCTURE, 3),
-                44,
-                a,
-                1,
-                0,
-                0,
-                4,
-                32,
-                list,
-                5,
-                128,
-            ],
-            vec![0, kind(ENUMERATION, 2), 4, no, 0, yes, 5],
-        ]
-        .concat();
-        let lengths = [types.len() as u32 * 4, strings.len() as u32];
-        let header = [0x0001_eb9f, 24, 0, lengths[0], lengths[0], lengths[1]];
-        let words = header.iter().chain(&types);
-        let mut bytes: Vec<u8> = words.flat_map(|word| word.to_le_bytes()).collect();
-        bytes.extend(strings);
-        bytes
-    }
-
-    #[test]
-    fn members_are_found_by_path() {
-        let btf = Btf::parse(blob()).unwrap();
-        assert_eq!(btf.len(), 8);
-        assert_eq!(btf.size_of("outer"), Ok(44));
-        assert_eq!(btf.offset_of("outer", "a"), Ok(0));
-        assert_eq!(btf.offset_of("outer", "b"), Ok(4));
-        assert_eq!(btf.offset_of("outer", "c.d"), Ok(12));
-        assert_eq!(btf.offset_of("outer", "list"), Ok(16));
-        assert_eq!(btf.length_of("outer", "list"), Ok(7));
-        assert_eq!(btf.value_of("YES"), Ok(5));
-    }
-
-    #[test]
-    fn what_is_missing_is_named() {
-        let btf = Btf::parse(blob()).unwrap();
-        let missing = |name: &str| {
-            Err(BtfError::Missing {
-                name: name.to_owned(),
-            })
-        };
-        assert_eq!(btf.offset_of("outer", "e"), missing("outer.e"));
-        assert_eq!(btf.offset_of("outer", "a.d"), missing("outer.a.d"));
-        assert_eq!(btf.size_of("oute"), missing("struct oute"));
-        assert_eq!(btf.length_of("outer", "a").map(|_| 0), missing("outer.a[]"));
-        assert!(btf.value_of("MAYBE").is_err());
-    }
-
-    #[test]
-    fn broken_blobs_are_refused() {
-        assert_eq!(Btf::parse(Vec::new()).unwrap_err(), BtfError::NotBtf);
-        let mut unknown = blob();
-        unknown[24 + 7] = 30;
-        assert_eq!(Btf::parse(unknown).unwrap_err(), BtfError::Broken { id: 1 });
-        let mut long = blob();
-        long[24 + 16 + 4] = 200;
-        assert_eq!(Btf::parse(long).unwrap_err(), BtfError::Broken { id: 2 });
-        let large = vec![0; MAX_BTF_BYTES + 1];
-        assert!(matches!(Btf::parse(large), Err(BtfError::TooLarge { .. })));
-    }
-
-    #[test]
-    fn a_structure_within_itself_ends() {
-        let mut endless = blob();
-        // The nameless member of `outer` becomes `outer` itself.
-        let at = 24 + 16 + 36 + 12 + 36 + 24 + 12 + 12 + 4;
-        endless[at] = 6;
-        let btf = Btf::parse(endless).unwrap();
-        assert!(btf.offset_of("outer", "nothing").is_err());
-    }
-
-    proptest! {
-        #[test]
-        fn mutated_blobs_are_survived(
-            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
-            length in any::<prop::sample::Index>(),
-            cut: bool,
-        ) {
-            let mut bytes = blob();
-            for (at, value) in changes {
-                let at = at.index(bytes.len());
-                bytes[at] = value;
-            }
-            if cut {
-                bytes.truncate(length.index(bytes.len()));
-            }
-            if let Ok(btf) = Btf::parse(bytes) {
-                for path in ["a", "b", "c.d", "list", "nothing"] {
-                    let _offset = btf.offset_of("outer", path);
-                    let _length = btf.length_of("outer", path);
-                }
-                let _value = btf.value_of("YES");
-            }
-        }
-    }
-}
+mod tests;
