@@ -13,16 +13,24 @@
 //! by [`oracle`], a plain comparison of whole machines. A clean trial runs all its replicas; CPUs
 //! change from trial to trial, and during every other one the host is kept busy.
 //!
+//! A trial of hints is one with a fault, of a cause that is known (`cause`), with a past that is drawn
+//! (`past`); what ranks causes is told neither, and is held against the cause (`grade`).
+//!
 //! No finding is recorded: what is found here was put there.
 
+mod cause;
 mod file;
+mod grade;
 mod load;
 pub(crate) mod oracle;
 mod outcome;
+mod past;
 mod plan;
 mod trial;
 
+pub use cause::KnownCause;
 pub use file::{Campaign, CampaignDirectory, Header, TrialRecord};
+pub use grade::{HintGrade, HintReport, Shares};
 pub use outcome::{Tally, TrialOutcome};
 pub use plan::{CampaignPlan, MAX_TRIALS, PlannedComputation, Trial, TrialKind, seal};
 
@@ -198,9 +206,9 @@ impl Work<'_> {
             .computations
             .get(first.computation)
             .ok_or_else(|| ControlError::Computation("the campaign names none".to_owned()))?;
-        let bench = Bench::new(self.session, self.machine, computation, plan.replicas)?;
+        let bench = Bench::new(self.session, self.machine, computation, &plan)?;
         let reference = match plan.kind {
-            TrialKind::Fault => Some(bench.reference().await?),
+            TrialKind::Fault | TrialKind::Hints => Some(bench.reference().await?),
             TrialKind::Clean => None,
         };
         let (bench, reference) = (&bench, reference.as_ref());
@@ -232,7 +240,7 @@ impl Work<'_> {
         let most = self.session.host.cpus.len().max(1);
         match kind {
             TrialKind::Clean => 1,
-            TrialKind::Fault => (jobs.max(1) as usize).min(most),
+            TrialKind::Fault | TrialKind::Hints => (jobs.max(1) as usize).min(most),
         }
     }
 }
@@ -242,8 +250,9 @@ async fn carry_out(
     reference: Option<&Reference>,
     trial: &Trial,
 ) -> Result<TrialRecord, ControlError> {
-    match (reference, &trial.order) {
-        (Some(reference), Some(order)) => bench.fault(reference, trial, order).await,
+    match (reference, &trial.order, &trial.cause) {
+        (Some(reference), Some(order), _) => bench.fault(reference, trial, order).await,
+        (Some(reference), None, Some(cause)) => bench.hints(reference, trial, cause).await,
         _ => bench.clean(trial).await,
     }
 }

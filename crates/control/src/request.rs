@@ -2,7 +2,7 @@
 //! done. Pure: the plan is made from the request, the library and the host's figures.
 
 use crate::error::ControlError;
-use crate::injection::{Injection, InjectionError, PlannedInjection, plan};
+use crate::injection::{Injection, InjectionError, PlannedInjection, bind, plan};
 use crate::program::{self, Program};
 use computation::Descriptor;
 use computation::job::Mark;
@@ -114,6 +114,8 @@ pub struct RunRequest {
     pub budget_s: Option<f64>,
     /// Replicas that run at once; one less than the host's CPUs where absent.
     pub jobs: Option<u32>,
+    /// The host CPU of each replica; in turn where absent.
+    pub cpus: Option<Vec<u32>>,
     /// Faults to inject.
     pub injections: Vec<Injection>,
     /// What to keep.
@@ -123,6 +125,8 @@ pub struct RunRequest {
     pub timeout: Option<Duration>,
     /// What a statistical deviation is held against, times its baseline.
     pub multiplier: f64,
+    /// Whether experiments are carried out on a deviation.
+    pub investigate: bool,
 }
 
 /// A run as it will be done.
@@ -152,6 +156,9 @@ pub struct RunPlan {
     pub deadline: Duration,
     /// What a statistical deviation is held against, times its baseline.
     pub multiplier: f64,
+    /// What was asked for, where experiments are to be carried out on a deviation: they are the same
+    /// run, but for what they vary.
+    pub origin: Option<Box<RunRequest>>,
 }
 
 impl RunRequest {
@@ -161,12 +168,8 @@ impl RunRequest {
     /// A figure is out of range, or an injection cannot be done.
     pub fn plan(self, host_cpus: &[u32]) -> Result<RunPlan, ControlError> {
         self.check()?;
+        let origin = self.investigate.then(|| Box::new(self.clone()));
         let (steps, deadline) = self.size();
-        let injections = plan(&self.injections, self.seed, self.replicas, steps)?;
-        if self.computation.program().is_some() {
-            check_program_marks(&self.injections)?;
-        }
-        let stops = stops(&injections, steps)?;
         let host_cpus = if host_cpus.is_empty() {
             &[0]
         } else {
@@ -174,12 +177,21 @@ impl RunRequest {
         };
         let most = u32::try_from(host_cpus.len()).unwrap_or(u32::MAX);
         let jobs = self.jobs.unwrap_or_else(|| most.saturating_sub(1).max(1));
-        let cpus = host_cpus
-            .iter()
-            .copied()
-            .cycle()
-            .take(self.replicas as usize)
-            .collect();
+        let cpus: Vec<u32> = match self.cpus {
+            Some(cpus) => cpus,
+            None => host_cpus
+                .iter()
+                .copied()
+                .cycle()
+                .take(self.replicas as usize)
+                .collect(),
+        };
+        let injections = bind(&self.injections, &cpus)?;
+        let injections = plan(&injections, self.seed, self.replicas, steps)?;
+        if self.computation.program().is_some() {
+            check_program_marks(&self.injections)?;
+        }
+        let stops = stops(&injections, steps)?;
         Ok(RunPlan {
             computation: self.computation,
             choice: self.choice,
@@ -193,6 +205,7 @@ impl RunRequest {
             keep: self.keep,
             deadline,
             multiplier: self.multiplier,
+            origin,
         })
     }
 

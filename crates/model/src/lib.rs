@@ -43,7 +43,10 @@ pub use event::{Event, EventRecord};
 pub use explanation::{Explanation, MappingName, OwnerKind, ProcessName};
 pub use finding::{Engine, Finding, FindingKind};
 pub use fleet::{Level, NodeRef};
-pub use hint::{Hint, HintClass};
+pub use hint::{
+    Conflict, ConflictingFigure, Experiment, ExperimentOutcome, Hint, HintClass, Investigation,
+    InvestigationRound, NextExperiment,
+};
 pub use id::{ActionId, EventId, FindingId, ReplicaIndex, RunId};
 pub use run::{
     ContentProvenance, Coverage, Deviation, Fate, InjectionRecord, MetricSample, Outcome,

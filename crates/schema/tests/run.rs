@@ -89,6 +89,7 @@ fn deviation() -> Deviation {
         differing_registers: 1,
         differing_lines: 0,
         hints: Vec::new(),
+        next_experiment: None,
     }
 }
 
@@ -106,6 +107,7 @@ fn injection() -> InjectionRecord {
         when: "half".to_owned(),
         times: 1,
         fate: Fate::Live,
+        order: None,
     }
 }
 
@@ -135,6 +137,7 @@ fn run() -> Run {
         golden: None,
         undecided_words: 0,
         warnings: Vec::new(),
+        investigation: None,
     }
 }
 

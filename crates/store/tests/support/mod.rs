@@ -79,6 +79,7 @@ pub fn run(number: u64, state: Option<&str>) -> Run {
         golden: None,
         undecided_words: u64::MAX,
         warnings: Vec::new(),
+        investigation: None,
     }
 }
 
@@ -118,6 +119,7 @@ pub fn finding(number: u64, severity: Severity, blob: Option<&str>) -> Finding {
         evidence: Vec::new(),
         evidence_blobs: blob.iter().map(|&key| key.to_owned()).collect(),
         hints: Vec::new(),
+        next_experiment: None,
         run: Some(run_id(1)),
     }
 }

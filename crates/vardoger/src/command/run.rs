@@ -123,6 +123,7 @@ fn requests(arguments: &StartArgs) -> Result<Vec<RunRequest>, Failure> {
                 if chosen { seconds * share } else { seconds }
             }),
             jobs: arguments.jobs,
+            cpus: None,
             injections: injections.clone(),
             keep: match arguments.keep {
                 KeepArg::Differing => Keep::Differing,
@@ -130,6 +131,7 @@ fn requests(arguments: &StartArgs) -> Result<Vec<RunRequest>, Failure> {
             },
             timeout: arguments.timeout,
             multiplier: arguments.multiplier,
+            investigate: arguments.investigate,
         })
         .collect())
 }

@@ -88,6 +88,7 @@ impl Synthetic {
             golden: None,
             undecided_words: 0,
             warnings: Vec::new(),
+            investigation: None,
         }
     }
 
@@ -175,6 +176,7 @@ impl Synthetic {
             differing_registers: 0,
             differing_lines: 1,
             hints: Vec::new(),
+            next_experiment: None,
         }
     }
 
@@ -235,6 +237,7 @@ impl Synthetic {
                 likelihood_ratio: Some(1000.0),
                 ..Hint::default()
             }],
+            next_experiment: None,
             run: Some(run.id),
         }
     }
