@@ -14,11 +14,12 @@ const VALID: f64 = 0.76;
 /// A load from a wrong address.
 pub(super) fn wrong_address(subject: &Subject<'_>, shape: &Shape) -> Vec<Weight> {
     let table = [
-        (Form::Echo, 0.84),
+        (Form::Echo, 0.76),
+        (Form::Flood, 0.08),
         (Form::Scatter, 0.10),
         (Form::OneWord, 0.02),
         (Form::Permuted, 0.01),
-        (Form::MovedPointers, 0.01),
+        (Form::MovedPointers, 0.002),
     ];
     let mut weights = vec![looks(&table, shape).from(source::SEVI)];
     if shape.form == Form::Scatter && shape.echoes > 0 {
@@ -28,8 +29,8 @@ pub(super) fn wrong_address(subject: &Subject<'_>, shape: &Shape) -> Vec<Weight>
             shape.len(),
             VALID * 100.0
         );
-        let valid = shape.echoes >= 2;
-        weights.push(Weight::new(if valid { 6.0 } else { 1.5 }, reason).from(source::SEVI));
+        // A value that is wrong otherwise is hardly another word's.
+        weights.push(Weight::new(12.0, reason).from(source::SEVI));
     }
     weights.extend(follows_core(subject));
     weights
@@ -48,6 +49,7 @@ pub(super) fn coherence(subject: &Subject<'_>, shape: &Shape) -> Vec<Weight> {
         (Form::Lane, 0.01),
         (Form::Mask, 0.01),
         (Form::Flood, 0.02),
+        (Form::Moving, 0.01),
         (Form::Scatter, 0.01),
     ];
     let mut weights = vec![looks(&table, shape).from(source::ALIBABA)];
@@ -77,8 +79,9 @@ pub(super) fn undershoot(subject: &Subject<'_>, shape: &Shape) -> Vec<Weight> {
 pub(super) fn storage(subject: &Subject<'_>, shape: &Shape) -> Vec<Weight> {
     let table = [
         (Form::Zeros, 0.45),
-        (Form::Block, 0.38),
-        (Form::Scatter, 0.02),
+        (Form::Block, 0.35),
+        (Form::Moving, 0.02),
+        (Form::Scatter, 0.03),
         (Form::Line, 0.03),
         (Form::OneWord, 0.01),
         (Form::Echo, 0.02),

@@ -11,14 +11,15 @@ use super::weight::Weight;
 
 /// How a value looks that logic got wrong: mostly several bits, of one word or of what was computed
 /// with it.
-const WRONG_VALUES: [(Form, f64); 8] = [
+const WRONG_VALUES: [(Form, f64); 9] = [
     (Form::OneBit, 0.13),
     (Form::OneNibble, 0.02),
     (Form::OneWord, 0.20),
     (Form::Tail, 0.02),
     (Form::Scatter, 0.42),
     (Form::Condition, 0.02),
-    (Form::Flood, 0.15),
+    (Form::Flood, 0.12),
+    (Form::Moving, 0.02),
     (Form::Ending, 0.02),
 ];
 
@@ -35,7 +36,7 @@ pub(super) fn data_dependent(subject: &Subject<'_>, shape: &Shape) -> Vec<Weight
         (Form::Floats, 0.02),
         (Form::FewUnits, 0.02),
         (Form::Scatter, 0.06),
-        (Form::Flood, 0.07),
+        (Form::Flood, 0.08),
     ];
     let looks = looks(&table, shape).from(source::FCOS);
     [looks].into_iter().chain(follows_core(subject)).collect()

@@ -5,7 +5,7 @@ use super::shape::{Form, Shape};
 use super::weight::Weight;
 
 /// The share of every form that a class's table does not name: nothing is impossible.
-const UNUSUAL: f64 = 0.001;
+const UNUSUAL: f64 = 0.0005;
 
 /// How often a form is seen under no cause in particular; ours.
 const fn background(form: Form) -> f64 {

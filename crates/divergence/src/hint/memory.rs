@@ -18,13 +18,13 @@ const SEVERAL: f64 = 1.0 - ONE_BIT;
 pub(super) fn memory_cell(subject: &Subject<'_>, shape: &Shape) -> Vec<Weight> {
     let table = [
         (Form::OneBit, ONE_BIT),
-        (Form::OneNibble, 0.30 * SEVERAL),
-        (Form::Row, 0.28 * SEVERAL),
-        (Form::Column, 0.28 * SEVERAL),
+        (Form::OneNibble, 0.26 * SEVERAL),
+        (Form::Row, 0.25 * SEVERAL),
+        (Form::Column, 0.24 * SEVERAL),
         (Form::Mask, 0.05 * SEVERAL),
         (Form::OneWord, 0.01 * SEVERAL),
         (Form::Floats, 0.02 * SEVERAL),
-        (Form::Flood, 0.03 * SEVERAL),
+        (Form::Flood, 0.16 * SEVERAL),
         (Form::Ending, 0.01 * SEVERAL),
     ];
     let mut weights = vec![looks(&table, shape).from(source::DRAM)];

@@ -20,7 +20,8 @@ const FIELD_LIMIT: f64 = 20.0;
 /// A data path that flips the same bits.
 pub(super) fn fixed_mask(subject: &Subject<'_>, shape: &Shape) -> Vec<Weight> {
     let table = [
-        (Form::Mask, 0.90),
+        (Form::Mask, 0.82),
+        (Form::Flood, 0.08),
         (Form::Column, 0.005),
         (Form::Scatter, 0.05),
         (Form::Floats, 0.02),
@@ -60,7 +61,8 @@ fn direction(common: CommonMask) -> Weight {
 /// One field of floats.
 pub(super) fn float_field(subject: &Subject<'_>, shape: &Shape) -> Vec<Weight> {
     let table = [
-        (Form::Floats, 0.80),
+        (Form::Floats, 0.74),
+        (Form::Flood, 0.08),
         (Form::Row, 0.03),
         (Form::Mask, 0.03),
         (Form::Condition, 0.02),
@@ -194,7 +196,8 @@ fn fields(shape: &Shape) -> Option<Weight> {
 /// One lane of a vector unit.
 pub(super) fn vector_lane(subject: &Subject<'_>, shape: &Shape) -> Vec<Weight> {
     let table = [
-        (Form::Lane, 0.90),
+        (Form::Lane, 0.83),
+        (Form::Flood, 0.08),
         (Form::OneWord, 0.02),
         (Form::Scatter, 0.03),
         (Form::Line, 0.01),

@@ -21,7 +21,7 @@ pub(super) fn nondeterminism(subject: &Subject<'_>, shape: &Shape) -> Vec<Weight
     let mut weights = vec![looks(&table, shape)];
     if subject.deterministic {
         let reason = "this machine is bit-exact: nothing in it may differ";
-        weights.push(Weight::new(0.3, reason));
+        weights.push(Weight::new(0.2, reason));
     }
     weights
 }
@@ -115,7 +115,7 @@ pub(super) fn other(shape: &Shape) -> Vec<Weight> {
         (Form::Nothing, 0.05),
         (Form::Registers, 0.01),
         (Form::Ending, 0.02),
-        (Form::Flood, 0.08),
+        (Form::Flood, 0.04),
         (Form::Scatter, 0.04),
         (Form::OneWord, 0.01),
     ];

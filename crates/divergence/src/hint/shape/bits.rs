@@ -1,7 +1,7 @@
 //! Which bits differ: a mask that words share, and a bit that all words have which went wrong.
 
 use super::word::Word;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The mask that most words share.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -14,11 +14,15 @@ pub(in crate::hint) struct CommonMask {
 }
 
 pub(super) fn common_mask(words: &[Word]) -> Option<CommonMask> {
-    let mut counts: BTreeMap<u64, usize> = BTreeMap::new();
+    // Copies of one wrong value have one mask of course: values count once.
+    let mut values: BTreeMap<u64, BTreeSet<u64>> = BTreeMap::new();
     for word in words {
-        *counts.entry(word.mask()).or_default() += 1;
+        values.entry(word.mask()).or_default().insert(word.expected);
     }
-    let (mask, count) = counts.into_iter().max_by_key(|(_, count)| *count)?;
+    let counts = values
+        .into_iter()
+        .map(|(mask, values)| (mask, values.len()));
+    let (mask, count) = counts.max_by_key(|(_, count)| *count)?;
     let sharing = || words.iter().filter(|word| word.mask() == mask);
     Some(CommonMask {
         mask,

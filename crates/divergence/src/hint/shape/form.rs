@@ -19,8 +19,11 @@ const BLOCK_WORDS: usize = 24;
 /// How much less likely than chance a bit that all words have must be, in bits.
 const CONDITION_BITS: f64 = 6.0;
 
-/// From this share of the words on, a mask is common whatever it is.
+/// From this share of the single bits on, a mask of one bit is common.
 const MASK_SHARE: f64 = 0.3;
+
+/// From this share of the words on, a mask of several bits is a pattern (Wang et al.).
+const PATTERN_SHARE: f64 = 0.05;
 
 /// The forms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -87,6 +90,8 @@ impl Form {
     pub(super) fn of(shape: &Shape) -> Self {
         match shape.len() {
             _ if shape.outcomes > 0 => Self::Ending,
+            // What was wrong was computed with, wherever it began.
+            _ if shape.computed_with => Self::Flood,
             0 => Self::without_words(shape),
             1 => Self::of_values(shape).unwrap_or_else(|| Self::of_one(shape)),
             _ => Self::of_values(shape)
@@ -125,7 +130,7 @@ impl Form {
         if shape.len() >= 2 && most(shape.few_units) {
             return Some(Self::FewUnits);
         }
-        if most(shape.echoes) {
+        if most(shape.echoes) && shape.len() >= 2 {
             return Some(Self::Echo);
         }
         if shape.len() >= 8 && shape.share(shape.zeros) >= NEARLY_ALL && shape.pages.len() == 1 {
@@ -207,11 +212,11 @@ fn is_common(shape: &Shape) -> bool {
         return false;
     };
     let share = shape.share(common.count);
-    let among_bits = shape.one_bit.max(1) as f64;
-    if common.mask.count_ones() > 1 {
-        share > 0.05
-    } else {
-        // Of drawn single bits a third of a dozen may agree by chance, of many words a tenth.
-        share >= MASK_SHARE || common.count as f64 >= 3.0 + 0.3 * among_bits && share > 0.05
+    // Three of a dozen single bits may agree by chance, of three or four hardly all.
+    let of_bits = common.count as f64 / shape.one_bit.max(1) as f64;
+    match common.mask.count_ones() {
+        1 if common.count == 3 => of_bits >= 0.75 || share >= 0.6,
+        1 => (of_bits >= MASK_SHARE && share > PATTERN_SHARE) || share >= MASK_SHARE,
+        _ => share > PATTERN_SHARE,
     }
 }

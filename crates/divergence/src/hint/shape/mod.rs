@@ -23,6 +23,9 @@ pub(super) use word::{Word, words_of};
 /// Values that are found again elsewhere, from which on the others are by-work.
 const PERMUTED_SHARE: f64 = 0.8;
 
+/// So many words are no single fault's where registers differ too.
+const COMPUTED_WITH_WORDS: u64 = 16;
+
 /// Parts of names of kernel symbols that hold times, counters of events and random numbers.
 const NOISY_SYMBOLS: [&str; 8] = [
     "jiffies",
@@ -62,6 +65,8 @@ pub(super) struct Shape {
     /// Words both of whose values are addresses.
     pub(super) pointers: usize,
     pub(super) registers: usize,
+    /// Registers of a machine that is bit-exact differ as well as many words.
+    pub(super) computed_with: bool,
     pub(super) lines: usize,
     pub(super) lines_permuted: bool,
     pub(super) lines_but_digits: usize,
@@ -104,13 +109,18 @@ impl Shape {
             noisy,
             few_units: count(&|word| word.is_few_units_off()),
             doubles: count(&|word| word.was_double()),
-            echoes: count(&|word| among(&traces.echoes, word)),
+            echoes: count(&|word| {
+                among(&traces.echoes, word) && !among(&traces.unwritten, word) && !word.is_nibble()
+            }),
             unwritten: count(&|word| among(&traces.unwritten, word)),
             zeros: count(&|word| word.found == 0),
             in_code: count(&code),
             permuted: is_permuted(words.iter().map(|word| (word.expected, word.found))),
             pointers: count(&|word| word.is_pointer()),
             registers: part(Part::Register),
+            computed_with: subject.deterministic
+                && part(Part::Register) > 0
+                && traces.words.max(words.len() as u64) >= COMPUTED_WITH_WORDS,
             lines: lines.len(),
             lines_permuted: is_permuted(lines.iter().copied()),
             lines_but_digits: lines.iter().filter(|line| but_digits(line)).count(),

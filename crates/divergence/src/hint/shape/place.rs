@@ -12,6 +12,9 @@ const SECTOR_BYTES: u64 = 512;
 /// The longest run of bytes that is the tail of a copy: a string instruction moves up to 32 at once.
 const TAIL_BYTES: u64 = 32;
 
+/// Bits that a replaced byte differs in, at least.
+const TAIL_FLIPS_PER_BYTE: f64 = 2.4;
+
 /// Widths of vectors, the widest first.
 const VECTORS: [u64; 3] = [64, 32, 16];
 
@@ -56,7 +59,7 @@ impl Place {
             sector: same(SECTOR_BYTES),
             tail_bytes: tail(words),
             lane: lane(&addresses),
-            column: step(&addresses).filter(|step| step % PAGE_BYTES as u64 == 0),
+            column: column(&addresses),
         }
     }
 }
@@ -66,10 +69,37 @@ fn tail(words: &[Word]) -> Option<u64> {
     let bytes: Vec<u64> = words.iter().flat_map(|word| word.bytes()).collect();
     let (first, last) = (*bytes.first()?, *bytes.last()?);
     let length = last - first + 1;
-    let dense = bytes.len() as f64 >= 0.7 * length as f64;
+    let dense = bytes.len() as f64 >= 0.5 * length as f64;
+    // Old bytes differ from new ones in about half of their bits, flipped bits are fewer.
+    let flips: u32 = words.iter().map(|word| word.flips()).sum();
+    let least = match words.len() {
+        1 => TAIL_FLIPS_PER_BYTE,
+        // Words that follow each other are no chance.
+        _ => TAIL_FLIPS_PER_BYTE / 2.0,
+    };
+    let replaced = f64::from(flips) >= least * bytes.len() as f64;
     let whole_words = first % 8 == 0 && length.is_multiple_of(8);
     let one_byte = bytes.len() == 1;
-    (length <= TAIL_BYTES && dense && !whole_words && !one_byte).then_some(length)
+    (length <= TAIL_BYTES && dense && replaced && !whole_words && !one_byte).then_some(length)
+}
+
+/// The largest way of whole pages that all words are apart by: of a stuck line of bits those words
+/// are missing that had the value.
+fn column(addresses: &[u64]) -> Option<u64> {
+    let steps = addresses.iter().zip(addresses.iter().skip(1));
+    let way = steps
+        .map(|(one, next)| next - one)
+        .reduce(greatest_common_divisor)?;
+    let pages = way > 0 && way % PAGE_BYTES as u64 == 0;
+    (addresses.len() >= 3 && pages).then_some(way)
+}
+
+fn greatest_common_divisor(one: u64, other: u64) -> u64 {
+    let (mut one, mut other) = (one, other);
+    while other != 0 {
+        (one, other) = (other, one % other);
+    }
+    one
 }
 
 /// The way that most words are apart, where it is one.
@@ -150,6 +180,9 @@ mod tests {
         assert_eq!(place(&steps(0x1010, 32)).lane, Some((32, true)));
         assert_eq!(place(&steps(0x1010, 8)).lane, None);
         assert_eq!(place(&steps(0x1010, 8192)).column, Some(8192));
+        let missing = [(0x1010, 1), (0x3010, 1), (0x9010, 1), (0xd010, 1)];
+        assert_eq!(place(&missing).column, Some(8192));
+        assert_eq!(place(&steps(0x1010, 4104)).column, None);
         let pairs: Vec<(u64, u64)> = (0..4)
             .flat_map(|at| [(0x1000 + at * 64, ALL), (0x1008 + at * 64, ALL)])
             .collect();
