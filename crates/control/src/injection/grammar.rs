@@ -192,9 +192,8 @@ fn check_pattern(injection: &Injection) -> Result<(), InjectionError> {
         return Err(InjectionError::TwoVictims);
     }
     let words = mode.takes_bits() || mode.is_of_words();
-    if !injection.pattern.is_plain()
-        && !(words && bit.is_none() && matches!(part, FaultPart::Ram(_)))
-    {
+    let possible = words && bit.is_none() && matches!(part, FaultPart::Ram(_));
+    if !(possible || injection.pattern.is_plain()) {
         return Err(InjectionError::PatternMeansNothing);
     }
     let doubles = *part == FaultPart::Ram(RamWhere::Doubles);

@@ -78,7 +78,7 @@ fn held(address: u64) -> u64 {
 
 fn state() -> TerminalState {
     let numbers: Vec<u64> = (2..48).collect();
-    assert!(TOTAL_PAGES > 48);
+    const { assert!(TOTAL_PAGES > 48) };
     let words = numbers
         .iter()
         .flat_map(|page| (0..512).map(move |word| page * 4096 + word * 8));
