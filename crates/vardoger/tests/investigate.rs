@@ -61,7 +61,7 @@ fn experiments_follow_a_cpu_and_drop_what_struck_once() {
     assert_eq!(hint["class"], last["after"][0]["class"]);
     let again = world.data(&format!("run show {}", last["run"].as_str().unwrap()));
     assert_eq!(again["verdict"], "deviates");
-    let shown = world.data("run show @last");
+    let shown = world.data(&format!("run show {}", bound["id"].as_str().unwrap()));
     assert_eq!(shown["investigation"], bound["investigation"]);
 
     let once = run("ram@end,replica=1");
