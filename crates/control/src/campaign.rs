@@ -13,17 +13,25 @@
 //! by [`oracle`], a plain comparison of whole machines. A clean trial runs all its replicas; CPUs
 //! change from trial to trial, and during every other one the host is kept busy.
 //!
+//! A trial of hints is one with a fault, of a cause that is known (`cause`), with a past that is drawn
+//! (`past`); what ranks causes is told neither, and is held against the cause (`grade`).
+//!
 //! No finding is recorded: what is found here was put there.
 
+mod cause;
 mod file;
+mod grade;
 mod inexact;
 mod load;
 pub(crate) mod oracle;
 mod outcome;
+mod past;
 mod plan;
 mod trial;
 
+pub use cause::KnownCause;
 pub use file::{Campaign, CampaignDirectory, Header, TrialRecord};
+pub use grade::{HintGrade, HintReport, Shares};
 pub use outcome::{Tally, TrialOutcome};
 pub use plan::{CampaignPlan, MAX_TRIALS, PlannedComputation, Trial, TrialKind, seal};
 
@@ -72,6 +80,11 @@ impl CampaignRequest {
     fn plan(&self) -> Result<CampaignPlan, ControlError> {
         self.machine.check()?;
         let out_of_range = |what: String| Err(ControlError::OutOfRange(what));
+        if self.kind == TrialKind::Hints && !self.machine.is_deterministic() {
+            return out_of_range(
+                "hints are tried on bit-exact machines: one vCPU and an instruction count".to_owned(),
+            );
+        }
         if !(1..=MAX_TRIALS).contains(&self.trials) {
             return out_of_range(format!("{} trials: 1 to {MAX_TRIALS}", self.trials));
         }
@@ -218,12 +231,14 @@ impl Work<'_> {
             .computations
             .get(first.computation)
             .ok_or_else(|| ControlError::Computation("the campaign names none".to_owned()))?;
-        let bench = Bench::new(self.session, self.machine, computation, plan.replicas)?;
+        let bench = Bench::new(self.session, self.machine, computation, &plan)?;
         let exact = self.machine.spec.deterministic;
         let reference = match plan.kind {
             TrialKind::Fault if !exact => Some(Witness::Doubles(bench.doubles().await?)),
             TrialKind::Clean if !exact => Some(Witness::Noise(bench.mask()?)),
-            TrialKind::Fault => Some(Witness::Reference(Box::new(bench.reference().await?))),
+            TrialKind::Fault | TrialKind::Hints => {
+                Some(Witness::Reference(Box::new(bench.reference().await?)))
+            }
             TrialKind::Clean => None,
         };
         let (bench, reference) = (&bench, reference.as_ref());
@@ -255,7 +270,7 @@ impl Work<'_> {
         let most = self.session.host.cpus.len().max(1);
         match kind {
             TrialKind::Clean => 1,
-            TrialKind::Fault => (jobs.max(1) as usize).min(most),
+            TrialKind::Fault | TrialKind::Hints => (jobs.max(1) as usize).min(most),
         }
     }
 }
@@ -265,14 +280,17 @@ async fn carry_out(
     witness: Option<&Witness>,
     trial: &Trial,
 ) -> Result<TrialRecord, ControlError> {
-    match (witness, &trial.order) {
-        (Some(Witness::Reference(reference)), Some(order)) => {
+    match (witness, &trial.order, &trial.cause) {
+        (Some(Witness::Reference(reference)), Some(order), _) => {
             bench.fault(reference, trial, order).await
         }
-        (Some(Witness::Doubles(doubles)), Some(order)) => {
+        (Some(Witness::Reference(reference)), None, Some(cause)) => {
+            bench.hints(reference, trial, cause).await
+        }
+        (Some(Witness::Doubles(doubles)), Some(order), _) => {
             bench.inexact_fault(doubles, trial, order).await
         }
-        (Some(Witness::Noise(mask)), _) => bench.inexact_clean(mask, trial).await,
+        (Some(Witness::Noise(mask)), _, _) => bench.inexact_clean(mask, trial).await,
         _ => bench.clean(trial).await,
     }
 }

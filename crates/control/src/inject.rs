@@ -11,6 +11,7 @@
 
 mod memory;
 mod told;
+mod words;
 
 pub(crate) use told::distort;
 
@@ -34,6 +35,8 @@ pub(crate) struct Fault<'a> {
 enum Site {
     /// The byte whose bit is stuck.
     Byte(GuestPhysicalAddress),
+    /// The words of which bits are stuck, each with those bits.
+    Words(Vec<(GuestPhysicalAddress, u64)>),
     /// Memory as it was at the first mark.
     Before(ChangedPages),
 }
@@ -57,6 +60,7 @@ impl<'a> Fault<'a> {
                 when: injection.when.to_string(),
                 times: 0,
                 fate: Fate::Masked,
+                order: order(planned),
             },
             site: None,
         }
@@ -83,8 +87,71 @@ impl<'a> Fault<'a> {
             FaultPart::Ram(place) if self.planned.injection.mode.puts_back() => {
                 self.put_back(domain, *place, machine).await
             }
+            FaultPart::Ram(place) if self.planned.injection.mode == FaultMode::Zero => {
+                self.sector(domain, *place).await
+            }
+            FaultPart::Ram(place) if self.planned.injection.is_of_words() => {
+                self.words(domain, *place, machine).await
+            }
             FaultPart::Ram(place) => self.byte(domain, *place, machine, buffers).await,
         }
+    }
+
+    /// Strikes words of memory; stuck bits of them again at later marks.
+    async fn words(
+        &mut self,
+        domain: &mut dyn Domain,
+        place: RamWhere,
+        machine: &PreparedMachine,
+    ) -> Result<(), ControlError> {
+        let mode = self.planned.injection.mode;
+        let struck = match &self.site {
+            Some(Site::Words(stuck)) => {
+                let mut again = Vec::new();
+                for &(address, mask) in stuck {
+                    let before = words::read(domain, address)?;
+                    again.push(words::Struck {
+                        address,
+                        before,
+                        after: words::forced(mode, before, mask),
+                        mask,
+                    });
+                }
+                again
+            }
+            _ => words::choose(domain, self.planned, place, machine)?,
+        };
+        for one in struck.iter().filter(|one| one.before != one.after) {
+            memory::write(domain, one.address, &one.after.to_le_bytes()).await?;
+            if self.record.times == 0 {
+                self.record.address = Some(one.address);
+                self.record.before = Some(hexadecimal(one.before));
+                self.record.after = Some(hexadecimal(one.after));
+            }
+            self.record.times += 1;
+        }
+        if let (None, Some(first)) = (&self.record.before, struck.first()) {
+            self.record.address = Some(first.address);
+            self.record.before = Some(hexadecimal(first.before));
+            self.record.after = self.record.before.clone();
+        }
+        let stuck = struck.iter().map(|one| (one.address, one.mask));
+        self.site = Some(Site::Words(stuck.collect()));
+        Ok(())
+    }
+
+    /// Makes a block of a sector zero.
+    async fn sector(
+        &mut self,
+        domain: &mut dyn Domain,
+        place: RamWhere,
+    ) -> Result<(), ControlError> {
+        let (address, bytes) = words::sector(domain, self.planned, place)?;
+        let zeros = vec![0; bytes.len()];
+        memory::write(domain, address, &zeros).await?;
+        self.record.address = Some(address);
+        self.done(digest(&bytes), digest(&zeros));
+        Ok(())
     }
 
     /// Flips a bit of a register, or forces it.
@@ -150,7 +217,6 @@ impl<'a> Fault<'a> {
         let lost = memory::written_since(domain, self.planned, &before)?;
         memory::write(domain, lost.address, &lost.before).await?;
         self.record.address = Some(lost.address);
-        let digest = |bytes: &[u8]| blake3::hash(bytes).to_hex().chars().take(16).collect();
         self.done(digest(&lost.written), digest(&lost.before));
         Ok(())
     }
@@ -164,6 +230,25 @@ impl<'a> Fault<'a> {
         }
         self.record.times += u32::from(changed);
     }
+}
+
+/// The order of a fault that no single address and bit can tell.
+fn order(planned: &PlannedInjection) -> Option<String> {
+    let injection = crate::injection::Injection {
+        replica: Some(planned.replica),
+        ..planned.injection.clone()
+    };
+    injection.is_of_words().then(|| injection.to_string())
+}
+
+/// A word in the order of memory.
+fn hexadecimal(word: u64) -> String {
+    format!("{:016x}", word.swap_bytes())
+}
+
+/// What is told of many bytes: the first digits of their digest.
+fn digest(bytes: &[u8]) -> String {
+    blake3::hash(bytes).to_hex().chars().take(16).collect()
 }
 
 async fn width(domain: &mut dyn Domain, name: &str) -> Result<u32, ControlError> {

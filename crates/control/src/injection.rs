@@ -1,8 +1,8 @@
 //! Faults that the user orders, as a check of the detector: what they are, and what is drawn.
 //!
 //! ```text
-//! PART[=WHERE][:BIT][@WHEN][,replica=K][,mode=MODE]
-//!   ram           WHERE: live (default) | text | buffer | user | any | 0xADDRESS
+//! PART[=WHERE][:BIT][@WHEN][,replica=K|,cpu=C][,mode=MODE][,PATTERN…]
+//!   ram           WHERE: live (default) | doubles | text | buffer | user | any | 0xADDRESS
 //!   reg=NAME
 //!   log[=LINE]    metric[=NAME]    at the end
 //!   hang
@@ -14,14 +14,23 @@
 //! | `stuck-0`, `stuck-1` | one bit has this value at WHEN and at every later eighth of the computation |
 //! | `lost-write` | what was written to 64 bytes between WHEN and half way to the end is undone |
 //! | `stale` | the same for a whole page |
+//! | `undershoot` | the same for the last bytes of what was written in one stretch |
+//! | `scramble` | several bits of each word change, others in each |
+//! | `misread` | each word holds what another word holds |
+//! | `zero` | an aligned block of 512 bytes is zero |
+//!
+//! A [`Pattern`] makes a fault of `ram` one of whole words. A fault of a CPU strikes every replica
+//! that runs on it.
 //!
 //! What is left open is drawn from the run's seed and the injection's position, so that the same
 //! command line does the same thing again. What the draw falls on is known only when the replica
 //! stands at the mark: then the pages that are live are listed.
 
 mod grammar;
+mod pattern;
 
 pub use grammar::InjectionError;
+pub use pattern::{MAX_WORDS, Pattern};
 
 use computation::job::Mark;
 use rand_chacha::ChaCha8Rng;
@@ -76,6 +85,8 @@ impl FaultPart {
 pub enum RamWhere {
     /// A page that changed since the snapshot.
     Live,
+    /// A word of such a page that reads as a double of ordinary magnitude.
+    Doubles,
     /// The kernel's code.
     Text,
     /// A buffer that the computation has named.
@@ -99,15 +110,27 @@ pub enum FaultMode {
     LostWrite,
     /// A page is read as it was before.
     Stale,
+    /// The last bytes of a stretch that was written keep what they held before.
+    Undershoot,
+    /// Several bits of a word change.
+    Scramble,
+    /// A word holds what another one holds.
+    Misread,
+    /// A block of a disk's sector is zero.
+    Zero,
 }
 
 impl FaultMode {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 9] = [
         Self::Flip,
         Self::Stuck(false),
         Self::Stuck(true),
         Self::LostWrite,
         Self::Stale,
+        Self::Undershoot,
+        Self::Scramble,
+        Self::Misread,
+        Self::Zero,
     ];
 
     fn named(name: &str) -> Option<Self> {
@@ -123,13 +146,27 @@ impl FaultMode {
             Self::Stuck(true) => "stuck-1",
             Self::LostWrite => "lost-write",
             Self::Stale => "stale",
+            Self::Undershoot => "undershoot",
+            Self::Scramble => "scramble",
+            Self::Misread => "misread",
+            Self::Zero => "zero",
         }
     }
 
     /// Whether it puts memory back as it was at its first mark.
     #[must_use]
     pub fn puts_back(self) -> bool {
-        matches!(self, Self::LostWrite | Self::Stale)
+        matches!(self, Self::LostWrite | Self::Stale | Self::Undershoot)
+    }
+
+    /// Whether it takes whole words even where no pattern was ordered.
+    const fn is_of_words(self) -> bool {
+        matches!(self, Self::Scramble | Self::Misread)
+    }
+
+    /// Whether a bit or a pattern can be ordered with it.
+    const fn takes_bits(self) -> bool {
+        matches!(self, Self::Flip | Self::Stuck(_))
     }
 }
 
@@ -150,8 +187,12 @@ pub struct Injection {
     pub when: Mark,
     /// Which replica. Drawn where absent.
     pub replica: Option<u32>,
+    /// The host CPU whose replicas all get it, instead of one replica.
+    pub cpu: Option<u32>,
     /// What it does.
     pub mode: FaultMode,
+    /// Of memory: which words, and which bits of each.
+    pub pattern: Pattern,
 }
 
 impl Injection {
@@ -171,12 +212,21 @@ impl Injection {
         grammar::parse(text, Mark::Start)
     }
 
+    /// Whether it strikes whole words of memory.
+    #[must_use]
+    pub fn is_of_words(&self) -> bool {
+        matches!(self.part, FaultPart::Ram(_))
+            && (self.mode.is_of_words()
+                || !self.pattern.is_plain()
+                || self.part == FaultPart::Ram(RamWhere::Doubles))
+    }
+
     /// The marks at which something is done, in order, in a computation of `steps` steps.
     fn marks(&self, steps: u64) -> Vec<Mark> {
         let first = self.when.at(steps);
         let mut marks = vec![self.when];
         match self.mode {
-            FaultMode::Flip => {}
+            FaultMode::Flip | FaultMode::Scramble | FaultMode::Misread | FaultMode::Zero => {}
             FaultMode::Stuck(_) if self.when == Mark::End => {}
             FaultMode::Stuck(_) => {
                 let eighths = (1..STUCK_PARTS).map(|part| {
@@ -187,7 +237,7 @@ impl Injection {
                 marks.push(Mark::End);
                 marks.dedup();
             }
-            FaultMode::LostWrite | FaultMode::Stale => {
+            FaultMode::LostWrite | FaultMode::Stale | FaultMode::Undershoot => {
                 let between = first + steps.saturating_sub(first).div_ceil(2);
                 marks.push(if between < steps {
                     Mark::Step(between)
@@ -198,6 +248,73 @@ impl Injection {
         }
         marks
     }
+}
+
+impl fmt::Display for Injection {
+    /// The order that is read back as the same.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.part.name())?;
+        match &self.part {
+            FaultPart::Ram(place) => write!(f, "={place}")?,
+            FaultPart::Register(name) | FaultPart::Metric(Some(name)) => write!(f, "={name}")?,
+            FaultPart::Log(Some(line)) => write!(f, "={line}")?,
+            FaultPart::Log(None) | FaultPart::Metric(None) | FaultPart::Hang => {}
+        }
+        if let Some(bit) = self.bit {
+            write!(f, ":{bit}")?;
+        }
+        write!(f, "@{}", self.when)?;
+        if let Some(replica) = self.replica {
+            write!(f, ",replica={replica}")?;
+        }
+        if let Some(cpu) = self.cpu {
+            write!(f, ",cpu={cpu}")?;
+        }
+        if self.mode != FaultMode::Flip {
+            write!(f, ",mode={}", self.mode)?;
+        }
+        self.pattern.fmt(f)
+    }
+}
+
+impl fmt::Display for RamWhere {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Live => f.write_str("live"),
+            Self::Doubles => f.write_str("doubles"),
+            Self::Text => f.write_str("text"),
+            Self::Buffer => f.write_str("buffer"),
+            Self::User => f.write_str("user"),
+            Self::Any => f.write_str("any"),
+            Self::Address(address) => write!(f, "{address:#x}"),
+        }
+    }
+}
+
+/// Gives every fault of a CPU to the replicas that run there, as one fault for each: a core that
+/// computes wrongly does not do the same wrong twice.
+///
+/// # Errors
+/// No replica runs on that CPU.
+pub fn bind(injections: &[Injection], cpus: &[u32]) -> Result<Vec<Injection>, InjectionError> {
+    let mut bound = Vec::new();
+    for injection in injections {
+        let Some(cpu) = injection.cpu else {
+            bound.push(injection.clone());
+            continue;
+        };
+        let there = (0_u32..).zip(cpus).filter(|(_, on)| **on == cpu);
+        let before = bound.len();
+        bound.extend(there.map(|(replica, _)| Injection {
+            replica: Some(replica),
+            cpu: None,
+            ..injection.clone()
+        }));
+        if bound.len() == before {
+            return Err(InjectionError::NoSuchCpu(cpu));
+        }
+    }
+    Ok(bound)
 }
 
 /// An injection whose replica is settled and whose other draws are fixed by a seed.
@@ -273,6 +390,11 @@ impl PlannedInjection {
         self.draws.offset % choices.max(1)
     }
 
+    /// A source of draws for faults that need many.
+    pub(crate) fn random(&self) -> ChaCha8Rng {
+        ChaCha8Rng::seed_from_u64(self.draws.place ^ self.draws.offset.rotate_left(32))
+    }
+
     /// The ordered bit, or a drawn one below `width`.
     #[must_use]
     pub fn bit(&self, width: u32) -> u32 {
@@ -327,6 +449,38 @@ mod tests {
         assert_eq!(draw(7), draw(7));
         let drawn: std::collections::BTreeSet<_> = (0..20).map(draw).collect();
         assert!(drawn.len() > 15, "seeds hardly matter: {drawn:?}");
+    }
+
+    #[test]
+    fn an_order_is_read_back_as_it_was_written() {
+        for order in [
+            "ram",
+            "ram=doubles@end,words=9,bits=20-45",
+            "ram=0x1000:3@start,replica=2,mode=stuck-1",
+            "ram@end,cpu=1,mode=scramble,words=8,stride=32",
+            "ram=text@step:7,mask=0xff00,where-bit=3",
+            "reg=rax:5",
+            "log=2",
+            "metric=hashed",
+            "hang@half",
+            "ram@start,mode=undershoot",
+        ] {
+            let injection = Injection::parse(order).unwrap();
+            let again = injection.to_string();
+            assert_eq!(Injection::parse(&again).unwrap(), injection, "{again}");
+        }
+    }
+
+    #[test]
+    fn a_fault_of_a_cpu_strikes_each_replica_there() {
+        let order = [Injection::parse("ram@end,cpu=1,mode=scramble").unwrap()];
+        let replicas = |cpus: &[u32]| -> Vec<Option<u32>> {
+            let bound = bind(&order, cpus).unwrap();
+            bound.iter().map(|one| one.replica).collect()
+        };
+        assert_eq!(replicas(&[0, 1, 0]), [Some(1)]);
+        assert_eq!(replicas(&[1, 0, 1]), [Some(0), Some(2)]);
+        assert_eq!(bind(&order, &[0, 0]), Err(InjectionError::NoSuchCpu(1)));
     }
 
     #[test]

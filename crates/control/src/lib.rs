@@ -32,6 +32,7 @@ pub mod golden;
 pub mod image;
 mod inject;
 pub mod injection;
+mod investigate;
 mod leftover;
 pub mod machine;
 pub mod noise;

@@ -74,6 +74,9 @@ fn budget(computation: &Descriptor, steps: u64) -> Option<Option<String>> {
 
 /// The flag that does a fault again, where it fell.
 fn fault(record: &InjectionRecord) -> String {
+    if let Some(order) = &record.order {
+        return format!("--inject {order}");
+    }
     let mut text = format!("--inject {}", record.part);
     if let Some(address) = record.address {
         text.push_str(&format!("={address}"));
@@ -157,6 +160,7 @@ mod tests {
             when: when.to_owned(),
             times: 1,
             fate: Fate::Live,
+            order: None,
         }
     }
 

@@ -2,7 +2,7 @@
 //! done. Pure: the plan is made from the request, the library and the host's figures.
 
 use crate::error::ControlError;
-use crate::injection::{Injection, InjectionError, PlannedInjection, plan};
+use crate::injection::{Injection, InjectionError, PlannedInjection, bind, plan};
 use crate::machine::MachineRequest;
 use crate::program::{self, Program};
 use computation::Descriptor;
@@ -115,6 +115,8 @@ pub struct RunRequest {
     pub budget_s: Option<f64>,
     /// Replicas that run at once; one less than the host's CPUs where absent.
     pub jobs: Option<u32>,
+    /// The host CPU of each replica; in turn where absent.
+    pub cpus: Option<Vec<u32>>,
     /// Faults to inject.
     pub injections: Vec<Injection>,
     /// What to keep.
@@ -126,6 +128,8 @@ pub struct RunRequest {
     pub multiplier: f64,
     /// The machine that replicas are.
     pub machine: MachineRequest,
+    /// Whether experiments are carried out on a deviation.
+    pub investigate: bool,
 }
 
 /// A run as it will be done.
@@ -155,6 +159,9 @@ pub struct RunPlan {
     pub deadline: Duration,
     /// What a statistical deviation is held against, times its baseline.
     pub multiplier: f64,
+    /// What was asked for, where experiments are to be carried out on a deviation: they are the same
+    /// run, but for what they vary.
+    pub origin: Option<Box<RunRequest>>,
 }
 
 impl RunRequest {
@@ -164,21 +171,38 @@ impl RunRequest {
     /// A figure is out of range, or an injection cannot be done.
     pub fn plan(self, host_cpus: &[u32]) -> Result<RunPlan, ControlError> {
         self.check()?;
+        let origin = self.investigate.then(|| Box::new(self.clone()));
         let (steps, deadline) = self.size();
-        let injections = plan(&self.injections, self.seed, self.replicas, steps)?;
-        if self.computation.program().is_some() {
-            check_program_marks(&self.injections)?;
-        }
-        let stops = stops(&injections, steps)?;
         let host_cpus = if host_cpus.is_empty() {
             &[0]
         } else {
             host_cpus
         };
+        if self.investigate && !self.machine.is_deterministic() {
+            return Err(ControlError::OutOfRange(
+                "experiments need bit-exact machines: an investigation takes one vCPU and an instruction count"
+                    .to_owned(),
+            ));
+        }
         let width = self.machine.host_cpus(host_cpus.len());
         let most = u32::try_from(host_cpus.len() / width).unwrap_or(u32::MAX);
         let jobs = self.jobs.unwrap_or_else(|| most.saturating_sub(1).max(1));
-        let cpus = placements(host_cpus, width, 0, self.replicas as usize);
+        let cpus = match self.cpus {
+            Some(cpus) => cpus.into_iter().map(|cpu| vec![cpu]).collect(),
+            None => placements(host_cpus, width, 0, self.replicas as usize),
+        };
+        let first_cpus: Vec<u32> = cpus
+            .iter()
+            .flatten()
+            .step_by(width.max(1))
+            .copied()
+            .collect();
+        let injections = bind(&self.injections, &first_cpus)?;
+        let injections = plan(&injections, self.seed, self.replicas, steps)?;
+        if self.computation.program().is_some() {
+            check_program_marks(&self.injections)?;
+        }
+        let stops = stops(&injections, steps)?;
         Ok(RunPlan {
             computation: self.computation,
             choice: self.choice,
@@ -192,6 +216,7 @@ impl RunRequest {
             keep: self.keep,
             deadline,
             multiplier: self.multiplier,
+            origin,
         })
     }
 

@@ -19,6 +19,7 @@ use crate::evidence::{self, ExportDirectory};
 use crate::explain;
 use crate::golden::known_digest;
 use crate::injection::{FaultPart, RamWhere};
+use crate::investigate;
 use crate::machine::{self, PreparedMachine};
 use crate::noise;
 use crate::progress::{Progress, ProgressSink};
@@ -30,7 +31,7 @@ use crate::surroundings::{metric_history, surroundings};
 use divergence::hint::Machine;
 use divergence::{
     Aligned, Analysis, Context, FindingDraft, MetricHistory, NoiseModel, NotCompared, Options,
-    Replica,
+    Replica, Surroundings,
 };
 use futures::stream::{self, StreamExt, TryStreamExt};
 use hypervisor::host::need_space;
@@ -77,7 +78,7 @@ pub async fn start_on(
     carry_out_and_record(session, plan, spec, progress, interruption).await
 }
 
-async fn carry_out_and_record(
+pub(crate) async fn carry_out_and_record(
     session: &Session,
     plan: RunPlan,
     spec: hypervisor::MachineSpec,
@@ -210,8 +211,19 @@ async fn carry_out(
         evidence::list_injected_words(&mut analysis, &injections, &captured, &machine);
     }
     explain::explain(&mut analysis, &captured, &machine);
+    let mut investigation = None;
     if !analysis.findings.is_empty() {
-        explain(session, &mut analysis, &captured, &machine, plan).await;
+        let known = explain(session, &mut analysis, &captured, &machine, plan).await;
+        if plan.origin.is_some() && !analysis.deviations.is_empty() {
+            let subject = investigate::Subject {
+                session,
+                plan,
+                machine: &machine,
+                result: agreed(&captured),
+                progress,
+            };
+            investigation = Some(investigate::investigate(&subject, &mut analysis, known).await);
+        }
     }
     progress.step(Progress::Storing);
     let blobs = evidence::keep(session, id, &captured, &analysis, &machine, plan).await?;
@@ -232,6 +244,10 @@ async fn carry_out(
         &blobs,
         session,
     );
+    let run = Run {
+        investigation,
+        ..run
+    };
     record(session, &run, &findings, &blobs).await?;
     Ok(run)
 }
@@ -354,16 +370,30 @@ async fn explain(
     captured: &[Captured],
     machine: &PreparedMachine,
     plan: &RunPlan,
-) {
+) -> Surroundings {
+    let records = captured.iter().map(|replica| &replica.record);
+    let known = surroundings(session, records, plan.computation.is_portable()).await;
+    divergence::explain(analysis, &about(machine), &known);
+    known
+}
+
+/// The result that most replicas came to.
+fn agreed(captured: &[Captured]) -> Option<&str> {
+    let results: Vec<Option<&str>> = captured
+        .iter()
+        .map(|one| one.record.result_digest.as_deref())
+        .collect();
+    state::majority(&results).copied().flatten()
+}
+
+/// What hints must know of a machine.
+pub(crate) fn about(machine: &PreparedMachine) -> Machine {
     let symbols = machine.symbols.as_ref();
-    let about = Machine {
+    Machine {
         deterministic: machine.spec.deterministic,
         code: symbols.and_then(|map| map.text_range()),
         host_units_exercised: machine.spec.accelerator != Accelerator::Tcg,
-    };
-    let records = captured.iter().map(|replica| &replica.record);
-    let known = surroundings(session, records, plan.computation.is_portable()).await;
-    divergence::explain(analysis, &about, &known);
+    }
 }
 
 /// What exists in the machines and was not looked at.
@@ -405,6 +435,7 @@ fn finding(draft: &FindingDraft, run: RunId, blobs: &[String]) -> Finding {
         evidence: draft.evidence.clone(),
         evidence_blobs: blobs.to_vec(),
         hints: draft.hints.clone(),
+        next_experiment: draft.next_experiment.clone(),
         run: Some(run),
     }
 }
@@ -452,6 +483,7 @@ fn assemble(
         undecided_words: analysis.undecided_words,
         noise: record,
         warnings,
+        investigation: None,
     }
 }
 

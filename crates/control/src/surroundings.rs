@@ -45,6 +45,7 @@ pub(crate) async fn surroundings<'a>(
         // All replicas of a run have one CPU model, and golden values are keyed by its class.
         classes_differ: false,
         portable,
+        ..Surroundings::default()
     }
 }
 
@@ -130,7 +131,8 @@ fn deviations(replicas: &[ReplicaRecord], deviations: &[Deviation]) -> Vec<Earli
     deviations.iter().filter_map(one).collect()
 }
 
-fn pages(deviation: &Deviation) -> BTreeSet<u64> {
+/// The pages of memory in which a replica differed, as far as they were listed.
+pub(crate) fn pages(deviation: &Deviation) -> BTreeSet<u64> {
     let memory = deviation
         .differences
         .iter()
@@ -186,6 +188,7 @@ mod tests {
             differing_registers: 0,
             differing_lines: 0,
             hints: Vec::new(),
+            next_experiment: None,
         }
     }
 

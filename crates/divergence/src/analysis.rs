@@ -3,7 +3,7 @@
 use crate::align::Aligned;
 use crate::deviation::{Deviant, Evidence};
 use crate::finding::{self, FindingDraft};
-use crate::hint::{self, surroundings::Surroundings};
+use crate::hint::{self, surroundings::Surroundings, traces::Traces};
 use crate::input::{Context, Options, Replica};
 use crate::judgement::{GoldenMismatch, judge};
 use crate::metric::{self, MetricReport};
@@ -59,6 +59,8 @@ pub struct Analysis {
     pub differing_pages: Vec<u64>,
     /// The first replica that holds what the majority holds, wherever there is one.
     pub majority_replica: Option<ReplicaIndex>,
+    /// What the memory around each deviation says, in the order of `deviations`: for hints.
+    pub traces: Vec<Traces>,
     /// Metrics that are statistical; they do not vote.
     pub metrics: Vec<MetricReport>,
     /// Bytes of memory that no replica changed since the common snapshot, over all replicas: equal
@@ -83,6 +85,7 @@ pub fn analyse(
         Some(reason) => skipped(reason, replicas, context, golden),
         None => compared(replicas, context, options, golden)?,
     };
+    analysis.traces = traces(&analysis, replicas, context);
     hint::explain(&mut analysis, &context.into(), &Surroundings::default());
     Ok(analysis)
 }
@@ -132,9 +135,18 @@ fn compared(
             let words = words.take(options.listed_differences());
             words.map(crate::difference::aligned).collect()
         }),
+        traces: Vec::new(),
         metrics,
         bytes_shared: parts.memory.bytes_shared,
     })
+}
+
+fn traces(analysis: &Analysis, replicas: &[Replica<'_>], context: &Context<'_>) -> Vec<Traces> {
+    let of = |one: &Deviation| {
+        let subject = (one.replica, one.differences.as_slice(), one.differing_words);
+        Traces::of(subject, replicas, context.base)
+    };
+    analysis.deviations.iter().map(of).collect()
 }
 
 fn refuse_repeated(replicas: &[Replica<'_>]) -> Result<(), AnalysisError> {
@@ -277,6 +289,7 @@ fn skipped(
         differing_pages: Vec::new(),
         unexplained: Vec::new(),
         majority_replica: None,
+        traces: Vec::new(),
         metrics: Vec::new(),
         bytes_shared: 0,
     }

@@ -101,5 +101,6 @@ fn deviation(
         differing_registers: all.registers,
         differing_lines: all.log,
         hints: Vec::new(),
+        next_experiment: None,
     }
 }

@@ -7,7 +7,7 @@
 
 use crate::deviation::Deviant;
 use crate::parts::Counts;
-use model::{Difference, FindingKind, Hint, ReplicaIndex, Severity};
+use model::{Difference, FindingKind, Hint, NextExperiment, ReplicaIndex, Severity};
 
 /// Points of the score that one severity owns.
 const BAND: u8 = 20;
@@ -32,6 +32,8 @@ pub struct FindingDraft {
     pub evidence: Vec<Difference>,
     /// Possible causes, the likeliest first.
     pub hints: Vec<Hint>,
+    /// What would tell the likeliest of them apart.
+    pub next_experiment: Option<NextExperiment>,
 }
 
 /// The score of so many differences of a severity.
@@ -75,6 +77,7 @@ pub(crate) fn of_deviant(deviant: &Deviant, replicas: usize) -> FindingDraft {
         ),
         evidence: deviation.differences.clone(),
         hints: Vec::new(),
+        next_experiment: None,
     }
 }
 
@@ -92,6 +95,7 @@ pub(crate) fn of_golden(found: &str, golden: &str) -> FindingDraft {
         ),
         evidence: Vec::new(),
         hints: Vec::new(),
+        next_experiment: None,
     }
 }
 

@@ -202,6 +202,7 @@ pub(crate) fn finding(report: &MetricReport) -> Option<FindingDraft> {
             explanation: None,
         }],
         hints: Vec::new(),
+        next_experiment: None,
     })
 }
 

@@ -501,7 +501,7 @@ fn a_golden_value_that_all_contradict_is_a_finding_and_nobody_deviates() {
     assert!(analysis.deviations.is_empty());
     assert_eq!(only(&analysis).kind, FindingKind::GoldenMismatch);
     assert_eq!(only(&analysis).severity, Severity::Critical);
-    assert_eq!(only(&analysis).hints.len(), 3);
+    assert_eq!(only(&analysis).hints.len(), 4);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use crate::clock::Timestamp;
 use crate::difference::Difference;
 use crate::fleet::NodeRef;
-use crate::hint::Hint;
+use crate::hint::{Hint, NextExperiment};
 use crate::id::{FindingId, RunId};
 use crate::severity::Severity;
 use serde::{Deserialize, Serialize};
@@ -101,6 +101,9 @@ pub struct Finding {
     pub evidence_blobs: Vec<String>,
     /// Ranked causes.
     pub hints: Vec<Hint>,
+    /// What would tell the likeliest of them apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_experiment: Option<NextExperiment>,
     /// The run that it came from.
     pub run: Option<RunId>,
 }

@@ -46,7 +46,10 @@ pub use explanation::{
 };
 pub use finding::{Engine, Finding, FindingKind};
 pub use fleet::{Level, NodeRef};
-pub use hint::{Hint, HintClass};
+pub use hint::{
+    Conflict, ConflictingFigure, Experiment, ExperimentOutcome, Hint, HintClass, Investigation,
+    InvestigationRound, NextExperiment,
+};
 pub use id::{ActionId, EventId, FindingId, ImageId, ReplicaIndex, RunId};
 pub use run::{
     ContentProvenance, Coverage, Deviation, Fate, InjectionRecord, MetricSample, NoiseRecord,

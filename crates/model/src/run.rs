@@ -3,7 +3,7 @@
 use crate::address::GuestPhysicalAddress;
 use crate::clock::{Elapsed, InstructionCount, Timestamp};
 use crate::difference::Difference;
-use crate::hint::Hint;
+use crate::hint::{Hint, Investigation, NextExperiment};
 use crate::id::{ReplicaIndex, RunId};
 use crate::severity::Severity;
 use serde::{Deserialize, Serialize};
@@ -238,6 +238,10 @@ pub struct InjectionRecord {
     pub times: u32,
     /// What became of it.
     pub fate: Fate,
+    /// The order, of a fault that strikes many words or many bits: with the run's seed it draws the
+    /// same ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<String>,
 }
 
 /// How one replica differs from its doubles.
@@ -272,6 +276,9 @@ pub struct Deviation {
     /// Ranked causes.
     #[serde(default)]
     pub hints: Vec<Hint>,
+    /// What would tell the likeliest of them apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_experiment: Option<NextExperiment>,
 }
 
 /// What was looked at, and what the silence of a pass is worth.
@@ -352,4 +359,7 @@ pub struct Run {
     pub noise: Option<NoiseRecord>,
     /// What the user should know besides.
     pub warnings: Vec<String>,
+    /// Experiments that were carried out on its first deviation, where that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub investigation: Option<Investigation>,
 }

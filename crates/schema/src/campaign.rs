@@ -17,7 +17,7 @@ pub struct CampaignDocument {
     #[schemars(extend("examples" = ["running", "stopped", "complete"]))]
     pub state: String,
     /// What its trials are.
-    #[schemars(extend("examples" = ["fault", "clean"]))]
+    #[schemars(extend("examples" = ["fault", "clean", "hints"]))]
     pub kind: String,
     /// The seed of all draws.
     #[schemars(extend("examples" = ["0x2a"]))]
@@ -42,10 +42,67 @@ pub struct CampaignDocument {
     pub upper_bound: Option<f64>,
     /// The trials that the detector failed in, the first of them.
     pub failed: Vec<TrialDocument>,
+    /// How good the hints were, in a campaign of hints in which some fault showed.
+    pub hints: Option<HintReportDocument>,
     /// The BLAKE3 digest of the truth, known before the first trial.
     pub seal: String,
     /// The file that holds the truth, once all trials have ended.
     pub truth: Option<String>,
+}
+
+/// How good hints were, over trials whose fault showed.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct HintReportDocument {
+    /// All trials.
+    pub all: HintSharesDocument,
+    /// Those from the usual priors and studies.
+    pub usual: HintSharesDocument,
+    /// Those from shifted priors and from the other study.
+    pub shifted: HintSharesDocument,
+    /// Those whose fault struck before the end, so that what was wrong was computed with.
+    pub early: HintSharesDocument,
+    /// By true cause, in the order of the classes.
+    pub by_class: Vec<HintClassDocument>,
+    /// How sure the first hint was, and how often it was right, in bins of equal counts.
+    pub reliability: Vec<ReliabilityBinDocument>,
+    /// The expected calibration error over these bins.
+    pub calibration_error: f64,
+    /// Its 95 % interval by bootstrap: the lower and the upper end.
+    pub calibration_interval: [f64; 2],
+}
+
+/// Some trials' figures.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct HintSharesDocument {
+    /// How many trials.
+    pub trials: u64,
+    /// The share in which the true cause came first.
+    pub first: f64,
+    /// The share in which it was among the first three.
+    pub among_three: f64,
+}
+
+/// One row of the confusion matrix.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct HintClassDocument {
+    /// The true cause.
+    pub class: String,
+    /// Its figures.
+    pub shares: HintSharesDocument,
+    /// How often each cause was said first.
+    #[schemars(extend("examples" = [{"memory-cell": 17, "core-local-defect": 3}]))]
+    pub said: BTreeMap<String, u64>,
+}
+
+/// Some hints that were about equally sure.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct ReliabilityBinDocument {
+    /// How many.
+    pub count: u64,
+    /// How sure they were, on average.
+    pub said: f64,
+    /// The share of them that was right.
+    pub right: f64,
 }
 
 /// What became of one kind of fault.

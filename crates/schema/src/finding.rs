@@ -3,7 +3,7 @@
 use crate::difference::DifferenceDocument;
 use crate::document::Payload;
 use crate::format;
-use model::{Finding, Hint};
+use model::{Conflict, Finding, Hint, NextExperiment};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -46,6 +46,8 @@ pub struct FindingDocument {
     pub evidence_blobs: Vec<String>,
     /// Ranked causes.
     pub hints: Vec<HintDocument>,
+    /// What would tell the likeliest of them apart; nothing where nothing would.
+    pub next_experiment: Option<NextExperimentDocument>,
     /// The run that it came from.
     pub run: Option<String>,
 }
@@ -55,8 +57,10 @@ pub struct FindingDocument {
 pub struct HintDocument {
     /// Its class, where it has one.
     #[schemars(extend("examples" = [
-        "core-local-defect", "fixed-bit-mask", "memory-cell", "nondeterminism", "software-race",
-        "code-path", "other"
+        "core-local-defect", "fixed-bit-mask", "float-field", "vector-lane", "wrong-address",
+        "coherence", "control-flow", "string-undershoot", "register-only", "data-dependent",
+        "thermal-power", "ageing", "memory-cell", "storage", "nondeterminism", "software-race",
+        "version-drift", "code-path", "emulator-bug", "self-inverse", "other"
     ]))]
     pub class: Option<String>,
     /// The cause.
@@ -70,6 +74,44 @@ pub struct HintDocument {
     pub likelihood_ratio: Option<f64>,
     /// Where the figures behind the ratio were published.
     pub sources: Vec<String>,
+    /// Published figures that contradict each other; the ratio is the mean of theirs.
+    pub conflicts: Vec<ConflictDocument>,
+}
+
+/// Two published figures that do not go together.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct ConflictDocument {
+    /// What they are about.
+    pub about: String,
+    /// Each figure.
+    pub figures: Vec<ConflictingFigureDocument>,
+}
+
+/// One of two figures that do not go together.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct ConflictingFigureDocument {
+    /// The figure in words.
+    pub figure: String,
+    /// How many times likelier the evidence is by it than under no cause in particular.
+    pub likelihood_ratio: f64,
+    /// Who published it.
+    pub source: String,
+}
+
+/// The experiment that tells the two likeliest causes apart.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct NextExperimentDocument {
+    /// Its word.
+    #[schemars(extend("examples" = [
+        "run-again", "swap-cores", "other-seed", "cores-at-once", "other-cpu-model"
+    ]))]
+    pub experiment: String,
+    /// What is done, in plain words.
+    pub says: String,
+    /// The classes that it is to separate.
+    pub separates: Vec<String>,
+    /// The information that it is expected to bring about which of them it is, in bits.
+    pub information_bits: f64,
 }
 
 /// Findings, newest first.
@@ -104,6 +146,7 @@ impl From<&Finding> for FindingDocument {
             evidence: finding.evidence.iter().map(Into::into).collect(),
             evidence_blobs: finding.evidence_blobs.clone(),
             hints: finding.hints.iter().map(Into::into).collect(),
+            next_experiment: finding.next_experiment.as_ref().map(Into::into),
             run: finding.run.map(|run| run.to_string()),
         }
     }
@@ -118,6 +161,34 @@ impl From<&Hint> for HintDocument {
             probability: hint.probability,
             likelihood_ratio: hint.likelihood_ratio,
             sources: hint.sources.clone(),
+            conflicts: hint.conflicts.iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl From<&Conflict> for ConflictDocument {
+    fn from(conflict: &Conflict) -> Self {
+        let figures = conflict.figures.iter();
+        Self {
+            about: conflict.about.clone(),
+            figures: figures
+                .map(|one| ConflictingFigureDocument {
+                    figure: one.figure.clone(),
+                    likelihood_ratio: one.likelihood_ratio,
+                    source: one.source.clone(),
+                })
+                .collect(),
+        }
+    }
+}
+
+impl From<&NextExperiment> for NextExperimentDocument {
+    fn from(next: &NextExperiment) -> Self {
+        Self {
+            experiment: next.experiment.to_string(),
+            says: next.experiment.says().to_owned(),
+            separates: next.separates.iter().map(ToString::to_string).collect(),
+            information_bits: next.information_bits,
         }
     }
 }

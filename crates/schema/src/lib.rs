@@ -30,7 +30,8 @@ mod run;
 mod timeline;
 
 pub use crate::campaign::{
-    CampaignDocument, CampaignListDocument, FaultOutcomesDocument, TrialDocument,
+    CampaignDocument, CampaignListDocument, FaultOutcomesDocument, HintClassDocument,
+    HintReportDocument, HintSharesDocument, ReliabilityBinDocument, TrialDocument,
 };
 pub use crate::change::{ChangeDocument, ChangeListDocument, FileStateDocument};
 pub use crate::computation::{
@@ -40,7 +41,10 @@ pub use crate::computation::{
 pub use crate::diff::{DiffDocument, ExportDocument, ExportedDocument, StateDocument};
 pub use crate::difference::DifferenceDocument;
 pub use crate::document::{Document, Payload};
-pub use crate::finding::{FindingDocument, FindingListDocument, HintDocument};
+pub use crate::finding::{
+    ConflictDocument, ConflictingFigureDocument, FindingDocument, FindingListDocument,
+    HintDocument, NextExperimentDocument,
+};
 pub use crate::format::hexadecimal;
 pub use crate::image::{
     ByteRangeDocument, ChangesetDocument, ExplanationDocument, FileDocument, FileEventDocument,
@@ -51,9 +55,9 @@ pub use crate::image::{
 pub use crate::plain::{CheckDocument, DoctorDocument, ErrorDocument, VersionDocument};
 pub use crate::publish::{PublishedSchema, schemas};
 pub use crate::run::{
-    BufferDocument, CoverageDocument, DeviationDocument, InjectionDocument, MetricDocument,
-    NoiseDocument, PlacementDocument, ProvenanceDocument, ReplicaDocument, RunDocument,
-    RunListDocument, RunRow,
+    BufferDocument, CoverageDocument, DeviationDocument, InjectionDocument, InvestigationDocument,
+    InvestigationRoundDocument, MetricDocument, NoiseDocument, PlacementDocument,
+    ProbabilityDocument, ProvenanceDocument, ReplicaDocument, RunDocument, RunListDocument, RunRow,
 };
 pub use crate::timeline::{
     ActorDocument, LogEntryDocument, TimelineDocument, TimelineEntryDocument,

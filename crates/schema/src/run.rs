@@ -2,11 +2,12 @@
 
 use crate::difference::DifferenceDocument;
 use crate::document::Payload;
-use crate::finding::HintDocument;
+use crate::finding::{HintDocument, NextExperimentDocument};
 use crate::format::{self, hexadecimal};
 use model::{
-    ContentProvenance, Coverage, Deviation, InjectionRecord, MetricSample, NoiseRecord, Placement,
-    ProgramProvenance, Provenance, ReplicaRecord, Run,
+    ContentProvenance, Coverage, Deviation, HintClass, InjectionRecord, Investigation,
+    InvestigationRound, MetricSample, NoiseRecord, Placement, ProgramProvenance, Provenance,
+    ReplicaRecord, Run,
 };
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -65,6 +66,8 @@ pub struct RunDocument {
     pub undecided_words: u64,
     /// The noise of machines that are not bit-exact; `null` of those that are.
     pub noise: Option<NoiseDocument>,
+    /// Experiments that were carried out on its first deviation, where that was asked for.
+    pub investigation: Option<InvestigationDocument>,
 }
 
 /// What was known of noise, and what of it came.
@@ -212,7 +215,7 @@ pub struct InjectionDocument {
     #[schemars(extend("examples" = ["ram", "reg", "log", "metric", "hang"]))]
     pub part: String,
     /// What it did.
-    #[schemars(extend("examples" = ["flip", "stuck-0", "stuck-1", "lost-write", "stale"]))]
+    #[schemars(extend("examples" = ["flip", "stuck-0", "stuck-1", "lost-write", "stale", "undershoot", "scramble", "misread", "zero"]))]
     pub mode: String,
     /// The guest-physical address of the byte, for memory.
     #[schemars(extend("examples" = ["0x1ff008"]))]
@@ -237,6 +240,9 @@ pub struct InjectionDocument {
     /// What became of it: `masked` where the terminal states are equal.
     #[schemars(extend("examples" = ["live", "masked"]))]
     pub fate: String,
+    /// The order, of a fault that strikes many words or many bits: with the run's seed it draws the
+    /// same ones.
+    pub order: Option<String>,
 }
 
 /// How one replica differs from its doubles.
@@ -271,6 +277,44 @@ pub struct DeviationDocument {
     pub differing_lines: u64,
     /// Causes, the likeliest first.
     pub hints: Vec<HintDocument>,
+    /// What would tell the likeliest of them apart; nothing where nothing would.
+    pub next_experiment: Option<NextExperimentDocument>,
+}
+
+/// Experiments that were carried out on a run's first deviation.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct InvestigationDocument {
+    /// They, in order.
+    pub rounds: Vec<InvestigationRoundDocument>,
+    /// Why there are no more.
+    pub ended: String,
+}
+
+/// One experiment that was carried out.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct InvestigationRoundDocument {
+    /// What was done, and why.
+    pub experiment: NextExperimentDocument,
+    /// The run that it was.
+    pub run: String,
+    /// What came out.
+    #[schemars(extend("examples" = [
+        "nothing", "same-core", "same-place", "elsewhere", "result-differs"
+    ]))]
+    pub outcome: String,
+    /// The likeliest causes before.
+    pub before: Vec<ProbabilityDocument>,
+    /// The likeliest causes after.
+    pub after: Vec<ProbabilityDocument>,
+}
+
+/// A class of causes and its probability.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct ProbabilityDocument {
+    /// The class.
+    pub class: String,
+    /// Its probability.
+    pub probability: f64,
 }
 
 /// What was looked at, and what the silence of a pass is worth.
@@ -363,6 +407,7 @@ impl From<&Run> for RunDocument {
             golden: run.golden.clone(),
             undecided_words: run.undecided_words,
             noise: run.noise.as_ref().map(Into::into),
+            investigation: run.investigation.as_ref().map(Into::into),
         }
     }
 }
@@ -482,6 +527,7 @@ impl From<&InjectionRecord> for InjectionDocument {
             times: injection.times,
             when: injection.when.clone(),
             fate: format::fate(injection.fate).to_owned(),
+            order: injection.order.clone(),
         }
     }
 }
@@ -502,6 +548,35 @@ impl From<&Deviation> for DeviationDocument {
             differing_registers: deviation.differing_registers,
             differing_lines: deviation.differing_lines,
             hints: deviation.hints.iter().map(Into::into).collect(),
+            next_experiment: deviation.next_experiment.as_ref().map(Into::into),
+        }
+    }
+}
+
+impl From<&Investigation> for InvestigationDocument {
+    fn from(investigation: &Investigation) -> Self {
+        Self {
+            rounds: investigation.rounds.iter().map(Into::into).collect(),
+            ended: investigation.ended.clone(),
+        }
+    }
+}
+
+impl From<&InvestigationRound> for InvestigationRoundDocument {
+    fn from(round: &InvestigationRound) -> Self {
+        let told = |all: &[(HintClass, f64)]| {
+            let one = |(class, probability): &(HintClass, f64)| ProbabilityDocument {
+                class: class.to_string(),
+                probability: *probability,
+            };
+            all.iter().map(one).collect()
+        };
+        Self {
+            experiment: (&round.next).into(),
+            run: round.run.to_string(),
+            outcome: round.outcome.to_string(),
+            before: told(&round.before),
+            after: told(&round.after),
         }
     }
 }

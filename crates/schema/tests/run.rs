@@ -108,6 +108,7 @@ fn deviation() -> Deviation {
         differing_registers: 1,
         differing_lines: 0,
         hints: Vec::new(),
+        next_experiment: None,
     }
 }
 
@@ -125,6 +126,7 @@ fn injection() -> InjectionRecord {
         when: "half".to_owned(),
         times: 1,
         fate: Fate::Live,
+        order: None,
     }
 }
 
@@ -157,6 +159,7 @@ fn run() -> Run {
         undecided_words: 0,
         noise: None,
         warnings: Vec::new(),
+        investigation: None,
     }
 }
 

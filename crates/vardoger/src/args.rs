@@ -292,10 +292,13 @@ pub(crate) struct StartArgs {
     /// CPU time after which a machine counts as hung
     #[arg(long, value_parser = parse_duration)]
     pub(crate) timeout: Option<Duration>,
-    /// Check the detector: PART[=WHERE][:BIT][@WHEN][,replica=K][,mode=M], such as ram=live,
-    /// reg=rax, log, hang, ram,mode=stale
+    /// Check the detector: PART[=WHERE][:BIT][@WHEN][,replica=K|,cpu=C][,mode=M][,PATTERN], such as
+    /// ram=live, reg=rax, log, hang, ram,mode=stale, ram@end,mode=scramble,words=8
     #[arg(long, value_name = "FAULT")]
     pub(crate) inject: Vec<String>,
+    /// Where a run deviates, carry out the experiments that tell the likeliest causes apart
+    #[arg(long)]
+    pub(crate) investigate: bool,
     /// Evidence that stays in the store
     #[arg(long, value_enum, default_value_t = KeepArg::Differing)]
     pub(crate) keep: KeepArg,
@@ -410,6 +413,10 @@ pub(crate) struct CampaignStartArgs {
     /// and every other trial while the host is kept busy
     #[arg(long)]
     pub(crate) clean: bool,
+    /// Faults of known causes, of which the hints are told nothing: how often is the true cause
+    /// said first, and how sure is that
+    #[arg(long, conflicts_with = "clean")]
+    pub(crate) hints: bool,
     /// Replicas that are compared in each trial
     #[arg(short = 'n', long, default_value_t = 3)]
     pub(crate) replicas: u32,

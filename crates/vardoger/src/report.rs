@@ -10,7 +10,7 @@ mod section;
 
 use anstyle::{AnsiColor, Style};
 pub(crate) use diff::diff;
-pub(crate) use hint::{hint_rows, whole_hint};
+pub(crate) use hint::{hint_rows, investigated, next_experiment, whole_hint};
 use model::{
     ContentProvenance, Deviation, Difference, Fate, GuestPhysicalAddress, InjectionRecord, Locus,
     NoiseRecord, Part, ProgramProvenance, Provenance, ReplicaRecord, Run, Verdict,
@@ -28,6 +28,10 @@ pub(crate) fn run(run: &Run) -> String {
     headline(&mut text, run);
     for deviation in &run.deviations {
         text.push_str(&who(run, deviation));
+    }
+    if let Some(investigation) = &run.investigation {
+        text.push_str(&rows(&investigated(investigation)));
+        text.push('\n');
     }
     text.push_str(&replicas(run));
     if !run.injections.is_empty() {
@@ -172,6 +176,9 @@ fn who(run: &Run, deviation: &Deviation) -> String {
     how_bad_and_where(&mut section, deviation);
     for (label, content) in hint_rows(&deviation.hints) {
         section.row(label, &content);
+    }
+    if let Some(next) = &deviation.next_experiment {
+        section.row("next", &next_experiment(next));
     }
     let mut text = section.text();
     text.push_str(&differences(deviation));

@@ -101,6 +101,48 @@ fn clean_runs_are_clean_on_a_busy_host_too() {
     assert!((0.13..0.15).contains(&bound), "{bound}");
 }
 
+/// Thirty faults of known cause over four computations, a machine each: the figures are small, and
+/// say that the way from the draw to the matrix is whole.
+#[test]
+fn hints_are_graded_against_causes_that_they_are_not_told() {
+    let world = World::new();
+    let arguments = "campaign start sha256 matmul gather sqlite --hints --trials 30 --seed 4 \
+                     --budget 20ms --jobs 2";
+    let campaign = done(&world, arguments);
+    assert_eq!(campaign["kind"], "hints");
+    assert_eq!(campaign["failures"], 0, "{campaign:#}");
+    let hints = &campaign["hints"];
+    let graded = hints["all"]["trials"].as_u64().unwrap();
+    assert!((24..=30).contains(&graded), "{hints:#}");
+    let first = hints["all"]["first"].as_f64().unwrap();
+    let three = hints["all"]["among_three"].as_f64().unwrap();
+    // Of thirty, three standard errors below what two thousand show.
+    assert!(first >= 0.6 && three >= 0.75 && first <= three, "{hints:#}");
+    let rows = hints["by_class"].as_array().unwrap();
+    let said: u64 = rows
+        .iter()
+        .flat_map(|row| row["said"].as_object().unwrap().values())
+        .map(|count| count.as_u64().unwrap())
+        .sum();
+    assert_eq!(said, graded);
+    assert_eq!(hints["reliability"].as_array().unwrap().len(), 10);
+    let shown = world.run("campaign show").expect(0).stdout;
+    for part in ["true cause", "said first", "expected calibration error"] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    // The truth that was sealed names the cause of each, which no finding does.
+    let truth = std::fs::read(campaign["truth"].as_str().unwrap()).unwrap();
+    assert_eq!(campaign["seal"], blake3::hash(&truth).to_hex().as_str());
+    let truth: Value = serde_json::from_slice(&truth).unwrap();
+    let causes = truth.as_array().unwrap().iter();
+    assert!(
+        causes
+            .clone()
+            .all(|trial| trial["cause"]["class"].is_string())
+    );
+    world.assert_clean();
+}
+
 #[test]
 fn a_campaign_that_is_asked_to_stop_stops_and_goes_on() {
     let world = World::new();

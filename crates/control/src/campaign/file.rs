@@ -10,6 +10,7 @@
 //! Whoever works on a campaign holds a lock on its file; a file beside it, `ID.stop`, asks that one
 //! to stop.
 
+use crate::campaign::grade::{HintGrade, HintReport};
 use crate::campaign::outcome::{Tally, TrialOutcome};
 use crate::campaign::plan::CampaignPlan;
 use crate::error::ControlError;
@@ -48,7 +49,7 @@ pub struct Header {
 }
 
 /// One trial, as it ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TrialRecord {
     /// Its number.
     pub number: u32,
@@ -60,6 +61,9 @@ pub struct TrialRecord {
     pub outcome: TrialOutcome,
     /// What there is to know besides, for people.
     pub detail: String,
+    /// What its hints were worth, in a trial of hints whose fault showed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<HintGrade>,
 }
 
 /// A campaign as its file tells it.
@@ -88,6 +92,12 @@ impl Campaign {
             tally.add(&trial.fault, trial.outcome);
         }
         tally
+    }
+
+    /// What hints were worth, in a campaign of them.
+    #[must_use]
+    pub fn hints(&self) -> Option<HintReport> {
+        HintReport::of(self.trials.iter().filter_map(|trial| trial.hint.as_ref()))
     }
 
     /// The numbers of the trials that have ended.
@@ -363,6 +373,7 @@ mod tests {
             fault: "ram flip".to_owned(),
             outcome: TrialOutcome::Detected,
             detail: String::new(),
+            hint: None,
         }
     }
 

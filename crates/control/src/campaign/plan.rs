@@ -4,6 +4,7 @@
 //! stands for all of them. Steps are a multiple of [`GRID`], and every fault strikes at an eighth:
 //! all marks of all faults then lie on one grid, at which every replica stops.
 
+use crate::campaign::cause::{self, KnownCause};
 use crate::error::ControlError;
 use crate::machine::MachineRequest;
 use computation::Descriptor;
@@ -57,6 +58,8 @@ pub enum TrialKind {
     Fault,
     /// No fault: whatever is found is wrong.
     Clean,
+    /// One fault of a known cause in one replica, of which the hints are told nothing.
+    Hints,
 }
 
 /// A computation of a campaign.
@@ -145,8 +148,11 @@ pub struct Trial {
     pub number: u32,
     /// Which of the plan's computations.
     pub computation: usize,
-    /// The fault, as an order for `--inject`; nothing in a clean trial.
+    /// The fault, as an order for `--inject`; nothing in a trial that is clean or has a known cause.
     pub order: Option<String>,
+    /// The fault of known cause, in a trial of hints.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<KnownCause>,
     /// The replica that gets it.
     pub replica: u32,
     /// The seed of what the order leaves open.
@@ -167,10 +173,14 @@ impl PlannedComputation {
     }
 
     /// Where every replica stops on its way, whatever its fault.
-    pub(super) fn stops(&self) -> Vec<Mark> {
+    pub(super) fn stops(&self, kind: TrialKind) -> Vec<Mark> {
         let stride = self.steps / GRID;
-        let between = (1..GRID).map(|part| Mark::Step(part * stride));
-        [Mark::Start].into_iter().chain(between).collect()
+        let between = (1..GRID).map(|part| part * stride);
+        let last = (kind == TrialKind::Hints).then(|| last_step(self.steps));
+        let mut steps: Vec<u64> = between.chain(last).collect();
+        steps.dedup();
+        let steps = steps.into_iter().map(Mark::Step);
+        [Mark::Start].into_iter().chain(steps).collect()
     }
 
     /// The library's entry.
@@ -197,7 +207,7 @@ impl CampaignPlan {
         let mut trials: Vec<Trial> = (0..self.trials)
             .map(|number| self.trial(number, number as usize % count))
             .collect();
-        if self.kind == TrialKind::Fault {
+        if self.kind != TrialKind::Clean {
             trials.sort_by_key(|trial| (trial.computation, trial.number));
         }
         trials
@@ -212,19 +222,26 @@ impl CampaignPlan {
             .get(computation)
             .map_or(GRID, |one| one.steps);
         let order = match self.kind {
-            TrialKind::Clean => None,
+            TrialKind::Clean | TrialKind::Hints => None,
             TrialKind::Fault if self.machine.icount => Some(order(&mut random, steps)),
             TrialKind::Fault => Some(inexact_order(number)),
         };
+        let cause = (self.kind == TrialKind::Hints).then(|| cause::draw(&mut random, steps));
         Trial {
             number,
             computation,
             order,
+            cause,
             replica: u32::try_from(replica).unwrap_or(0),
             draw: random.next_u64(),
             loaded: self.kind == TrialKind::Clean && number % 2 == 1,
         }
     }
+}
+
+/// The mark before the last step.
+pub(super) fn last_step(steps: u64) -> u64 {
+    steps.saturating_sub(1)
 }
 
 /// Seals a truth: whoever has this text can tell later whether the truth was changed.
@@ -320,7 +337,7 @@ mod tests {
             let order = Injection::parse(&trial.order.unwrap()).unwrap();
             *parts.entry(order.part.name()).or_insert(0) += 1;
             let planned = plan(&[order], trial.draw, 3, computation.steps).unwrap();
-            let stops = computation.stops();
+            let stops = computation.stops(TrialKind::Fault);
             for mark in &planned[0].marks {
                 assert!(
                     *mark == Mark::End || stops.contains(mark),
@@ -330,6 +347,28 @@ mod tests {
         }
         assert_eq!(parts.len(), 5, "{parts:?}");
         assert!(parts.values().all(|&count| count > 20), "{parts:?}");
+    }
+
+    #[test]
+    fn every_fault_of_known_cause_stops_on_its_grid() {
+        let campaign = campaign(TrialKind::Hints, 3000);
+        for trial in campaign.draw() {
+            let computation = &campaign.computations[trial.computation];
+            let orders = trial.cause.unwrap().orders;
+            let orders: Vec<Injection> = orders
+                .iter()
+                .map(|order| Injection::parse(order).unwrap())
+                .collect();
+            let stops = computation.stops(TrialKind::Hints);
+            for planned in plan(&orders, trial.draw, 3, computation.steps).unwrap() {
+                for mark in &planned.marks {
+                    assert!(
+                        *mark == Mark::End || stops.contains(mark),
+                        "{mark} of {planned:?}"
+                    );
+                }
+            }
+        }
     }
 
     #[test]

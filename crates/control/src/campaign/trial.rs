@@ -1,10 +1,13 @@
 //! One trial: the replicas that are run, what the detector says, what is true.
 
+use crate::campaign::cause::KnownCause;
 use crate::campaign::file::TrialRecord;
+use crate::campaign::grade::HintGrade;
 use crate::campaign::load::Load;
 use crate::campaign::oracle::Whole;
 use crate::campaign::outcome::{Ending, Shown, TrialOutcome};
-use crate::campaign::plan::{PlannedComputation, Trial};
+use crate::campaign::past;
+use crate::campaign::plan::{CampaignPlan, PlannedComputation, Trial};
 use crate::error::ControlError;
 use crate::golden::known_digest;
 use crate::injection::{self, Injection, PlannedInjection};
@@ -14,7 +17,7 @@ use crate::replica::{Captured, ReplicaContext, run_replica};
 use crate::request::{Keep, RunPlan, placements};
 use crate::run::{Known, analyse};
 use crate::session::Session;
-use divergence::{Analysis, Replica};
+use divergence::{Analysis, Replica, Surroundings};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use model::{Outcome, ReplicaIndex};
 use std::time::Duration;
@@ -51,25 +54,26 @@ impl<'a> Bench<'a> {
         session: &'a Session,
         machine: &'a PreparedMachine,
         computation: &'a PlannedComputation,
-        replicas: u32,
+        campaign: &CampaignPlan,
     ) -> Result<Self, ControlError> {
         let plan = RunPlan {
             computation: computation.descriptor()?.into(),
             choice: None,
-            replicas,
+            replicas: campaign.replicas,
             seed: computation.seed,
             steps: computation.steps,
             jobs: 1,
             cpus: Vec::new(),
             injections: Vec::new(),
             stops: if machine.spec.deterministic {
-                computation.stops()
+                computation.stops(campaign.kind)
             } else {
                 Vec::new()
             },
             keep: Keep::Differing,
             deadline: FIRST_DEADLINE,
             multiplier: 1.0,
+            origin: None,
         };
         Ok(Self {
             session,
@@ -181,19 +185,103 @@ impl<'a> Bench<'a> {
     ) -> Result<TrialRecord, ControlError> {
         let injection = Injection::parse(order)?;
         let fault = format!("{} {}", injection.part.name(), injection.mode);
-        let injection = Injection {
-            replica: Some(trial.replica),
-            ..injection
+        let orders = [order.to_owned()];
+        let tried = match self.struck(reference, trial, &orders).await? {
+            Struck::Nothing(detail) => {
+                return Ok(self.record(trial, fault, TrialOutcome::Masked, detail));
+            }
+            Struck::Tried(tried) => *tried,
         };
+        Ok(self.record(trial, fault, tried.outcome, tried.detail))
+    }
+
+    /// One fault of known cause in one replica; its hints are held against the cause.
+    pub(super) async fn hints(
+        &self,
+        reference: &Reference,
+        trial: &Trial,
+        cause: &KnownCause,
+    ) -> Result<TrialRecord, ControlError> {
+        let fault = cause.class.to_string();
+        let mut tried = match self.struck(reference, trial, &cause.orders).await? {
+            Struck::Nothing(detail) => {
+                return Ok(self.record(trial, fault, TrialOutcome::Masked, detail));
+            }
+            Struck::Tried(tried) => *tried,
+        };
+        let struck = tried.captured.injections.iter();
+        let page = struck
+            .filter_map(|one| Some(one.address?.0 / model::PAGE_BYTES as u64))
+            .next();
+        let grade = self.graded(&mut tried.analysis, trial, (cause, page));
+        let said = grade.as_ref().map(|grade| {
+            let sure = grade.probability * 100.0;
+            format!("; said {} with {sure:.0} %", grade.first)
+        });
+        let detail = format!("{}{}", tried.detail, said.unwrap_or_default());
+        Ok(TrialRecord {
+            hint: grade,
+            ..self.record(trial, fault, tried.outcome, detail)
+        })
+    }
+
+    /// What the hints were worth: they see differences, core and past, as those of a run do.
+    fn graded(
+        &self,
+        analysis: &mut Analysis,
+        trial: &Trial,
+        (cause, page): (&KnownCause, Option<u64>),
+    ) -> Option<HintGrade> {
+        let past = past::draw(cause, trial.draw, page);
+        let surroundings = Surroundings {
+            cores: vec![(ReplicaIndex(trial.replica), past.core)],
+            earlier: past.earlier,
+            portable: self.plan.computation.is_portable(),
+            ..Surroundings::default()
+        };
+        let about = crate::run::about(self.machine);
+        divergence::explain(analysis, &about, &surroundings);
+        let hints = &analysis.deviations.first()?.hints;
+        let place = hints
+            .iter()
+            .position(|hint| hint.class == Some(cause.class))?;
+        Some(HintGrade {
+            truth: cause.class,
+            shifted: cause.shifted,
+            early: cause.early,
+            first: hints.first()?.class?,
+            probability: hints.first()?.probability?,
+            place: u32::try_from(place).ok()?.saturating_add(1),
+            truth_probability: hints.get(place)?.probability?,
+        })
+    }
+
+    /// Orders carried out in one replica, which is held against the clean one.
+    async fn struck(
+        &self,
+        reference: &Reference,
+        trial: &Trial,
+        orders: &[String],
+    ) -> Result<Struck, ControlError> {
+        let order = orders.join(" and ");
+        let injections = orders
+            .iter()
+            .map(|order| {
+                Ok(Injection {
+                    replica: Some(trial.replica),
+                    ..Injection::parse(order)?
+                })
+            })
+            .collect::<Result<Vec<Injection>, ControlError>>()?;
         let replicas = self.plan.replicas;
-        let planned = injection::plan(&[injection], trial.draw, replicas, self.plan.steps)?;
+        let planned = injection::plan(&injections, trial.draw, replicas, self.plan.steps)?;
         let plan = self.plan(trial.number, planned, reference.deadline);
         let captured = match self.replica(&plan, trial.replica, true).await {
             Ok(captured) => captured,
             // Nothing lay where the fault was to fall: nothing was done.
             Err(ControlError::InjectionFailed { what, detail }) => {
                 let detail = format!("{order}: nothing was injected {what}: {detail}");
-                return Ok(self.record(trial, fault, TrialOutcome::Masked, detail));
+                return Ok(Struck::Nothing(detail));
             }
             Err(error) => return Err(error),
         };
@@ -202,6 +290,13 @@ impl<'a> Bench<'a> {
             None => (0, 0),
         };
         let told_otherwise = told(&captured) != told(&reference.captured);
+        let analysis = self.judge(&plan, |index| {
+            if index == trial.replica {
+                &captured
+            } else {
+                &reference.captured
+            }
+        })?;
         let shown = Shown {
             faulty: trial.replica,
             ending: match captured.record.outcome {
@@ -210,16 +305,14 @@ impl<'a> Bench<'a> {
                 Outcome::Crashed(_) => Ending::Crashed,
             },
             differs: words > 0 || registers > 0 || told_otherwise,
-            named: named(&self.judge(&plan, |index| {
-                if index == trial.replica {
-                    &captured
-                } else {
-                    &reference.captured
-                }
-            })?),
+            named: named(&analysis),
         };
-        let detail = format!("{order}: {words} words, {registers} registers differ");
-        Ok(self.record(trial, fault, shown.outcome(), detail))
+        Ok(Struck::Tried(Box::new(Tried {
+            outcome: shown.outcome(),
+            detail: format!("{order}: {words} words, {registers} registers differ"),
+            analysis,
+            captured,
+        })))
     }
 
     /// All replicas, none with a fault; the host is kept busy where that was drawn.
@@ -298,8 +391,24 @@ impl<'a> Bench<'a> {
             fault,
             outcome,
             detail,
+            hint: None,
         }
     }
+}
+
+/// What became of orders.
+enum Struck {
+    /// Nothing lay where they were to fall.
+    Nothing(String),
+    Tried(Box<Tried>),
+}
+
+/// A replica with a fault, and what was said of it.
+struct Tried {
+    outcome: TrialOutcome,
+    detail: String,
+    analysis: Analysis,
+    captured: Captured,
 }
 
 /// What a replica told, besides its machine: log, result, files and what the guest counts.

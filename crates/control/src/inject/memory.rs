@@ -13,9 +13,9 @@ use state::{Memory, TerminalState};
 
 /// Addresses of the PC's devices and ROMs between conventional and extended memory: what is
 /// written there does not reach the memory behind it.
-const DEVICE_HOLE: std::ops::Range<u64> = 0xa_0000..0x10_0000;
+pub(super) const DEVICE_HOLE: std::ops::Range<u64> = 0xa_0000..0x10_0000;
 
-const PAGE: u64 = PAGE_BYTES as u64;
+pub(super) const PAGE: u64 = PAGE_BYTES as u64;
 
 /// A line of an x86-64 processor's cache: what one lost write-back loses.
 const LINE_BYTES: usize = 64;
@@ -39,7 +39,7 @@ pub(super) fn locate(
     let memory_bytes = machine.spec.memory_bytes;
     let address = match place {
         RamWhere::Address(address) => address,
-        RamWhere::Live => {
+        RamWhere::Live | RamWhere::Doubles => {
             let pages = domain.changed_page_numbers()?;
             let page = *drawn(&pages, planned.draw_place(pages.len() as u64))
                 .ok_or_else(|| failed(planned, "no page has changed since the snapshot"))?;
@@ -151,7 +151,7 @@ pub(super) fn keep(
     })
 }
 
-/// Draws one of the lines, or pages, that were written since they were kept.
+/// Draws one of the lines, stretches or pages that were written since they were kept.
 pub(super) fn written_since(
     domain: &mut dyn Domain,
     planned: &PlannedInjection,
@@ -161,7 +161,8 @@ pub(super) fn written_since(
     let mut now = vec![0; PAGE_BYTES];
     for (&number, before) in kept.numbers.iter().zip(kept.bytes.chunks(PAGE_BYTES)) {
         domain.read_memory(GuestPhysicalAddress(number * PAGE), &mut now)?;
-        if now != before {
+        let stretch = || super::words::tail(planned, before, &now).is_some();
+        if now != before && (planned.injection.mode != FaultMode::Undershoot || stretch()) {
             pages.push((number, before, now.clone()));
         }
     }
@@ -169,6 +170,8 @@ pub(super) fn written_since(
         .ok_or_else(|| failed(planned, "nothing was written there until the next mark"))?;
     let range = match planned.injection.mode {
         FaultMode::LostWrite => written_line(planned, before, now),
+        FaultMode::Undershoot => super::words::tail(planned, before, now)
+            .ok_or_else(|| failed(planned, "no stretch of 64 bytes was written there"))?,
         _ => 0..PAGE_BYTES,
     };
     let part = |page: &[u8]| page.get(range.clone()).unwrap_or_default().to_vec();
@@ -213,7 +216,7 @@ pub(super) async fn write(
     })
 }
 
-fn failed(planned: &PlannedInjection, detail: &str) -> ControlError {
+pub(super) fn failed(planned: &PlannedInjection, detail: &str) -> ControlError {
     ControlError::InjectionFailed {
         what: format!("into ram at {}", planned.injection.when),
         detail: detail.to_owned(),

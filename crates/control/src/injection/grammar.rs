@@ -1,6 +1,6 @@
-//! The text of an order: `PART[=WHERE][:BIT][@WHEN][,replica=K][,mode=MODE]`.
+//! The text of an order: `PART[=WHERE][:BIT][@WHEN][,replica=K|,cpu=C][,mode=MODE][,PATTERN…]`.
 
-use crate::injection::{FaultMode, FaultPart, Injection, MAX_INJECTIONS, RamWhere};
+use crate::injection::{FaultMode, FaultPart, Injection, MAX_INJECTIONS, Pattern, RamWhere};
 use computation::job::Mark;
 
 /// Why an order cannot be understood.
@@ -16,7 +16,7 @@ pub enum InjectionError {
     NotYet(String),
     /// The place within the part is none.
     #[error(
-        "{0:?} is no place in memory: it is live, text, buffer, user, any or an address such as 0x1f0000"
+        "{0:?} is no place in memory: it is live, doubles, text, buffer, user, any or an address such as 0x1f0000"
     )]
     UnknownPlace(String),
     /// A register is named by its name.
@@ -35,7 +35,7 @@ pub enum InjectionError {
     )]
     BadBit(String),
     /// Whole lines and pages have no bit to choose.
-    #[error("mode={0} takes no bit: a line of 64 bytes or a page is put back as it was")]
+    #[error("mode={0} takes no bit: it is about a stretch, a line or a page")]
     ModeTakesNoBit(FaultMode),
     /// The mark is none of the computation's.
     #[error("{0:?} is no mark: it is start, half, end or step:K")]
@@ -60,12 +60,15 @@ pub enum InjectionError {
     TimeNotYet,
     /// An option after a comma is unknown.
     #[error(
-        "unknown option {0:?}: it is replica=K, or mode=flip, stuck-0, stuck-1, lost-write or stale"
+        "unknown option {0:?}: it is replica=K, cpu=C, mask=0xM, words=N, stride=B, bits=LO-HI, \
+         where-bit=B, or mode=flip, stuck-0, stuck-1, lost-write, stale, undershoot, scramble, \
+         misread or zero"
     )]
     UnknownOption(String),
     /// The mode means nothing in this part.
     #[error(
-        "mode={mode} means nothing for {part}: stuck bits are of ram and reg, lost writes and stale pages of ram"
+        "mode={mode} means nothing for {part}: stuck bits are of ram and reg, all but them and \
+         flips of ram alone"
     )]
     ModeOfPart {
         /// The mode.
@@ -81,6 +84,25 @@ pub enum InjectionError {
         /// How many there are.
         replicas: u32,
     },
+    /// A fault has one victim: a replica, or all that run on a CPU.
+    #[error("replica=K and cpu=C exclude each other")]
+    TwoVictims,
+    /// No replica runs on that CPU.
+    #[error("no replica of this run is on cpu {0}")]
+    NoSuchCpu(u32),
+    /// A piece of a pattern is out of its range.
+    #[error(
+        "{0:?} is no pattern: mask=0xM is not zero, words=N is 1 to {most}, stride=B a multiple of 8 \
+         up to 1048576, bits=LO-HI and where-bit=B are bits 0 to 63",
+        most = super::pattern::MAX_WORDS
+    )]
+    BadPattern(String),
+    /// A pattern is of whole words of memory.
+    #[error(
+        "a pattern (mask, words, stride, bits, where-bit) is of ram, with mode=flip, stuck-0, \
+         stuck-1, scramble or misread, and takes no bit beside it"
+    )]
+    PatternMeansNothing,
     /// More faults than one run takes.
     #[error("a run takes at most {MAX_INJECTIONS} injections")]
     TooMany,
@@ -100,15 +122,20 @@ pub(super) fn parse(text: &str, on_the_way: Mark) -> Result<Injection, Injection
         None => (place, None),
     };
     let part = parse_part(part, place)?;
-    let (replica, mode) = parse_options(options)?;
-    let injection = Injection {
+    let mut injection = Injection {
         when: when.unwrap_or(part.usual_mark(on_the_way)),
         part,
         bit,
-        replica,
-        mode,
+        replica: None,
+        cpu: None,
+        mode: FaultMode::Flip,
+        pattern: Pattern::default(),
     };
+    for option in options {
+        take_option(&mut injection, option)?;
+    }
     check(&injection)?;
+    check_pattern(&injection)?;
     Ok(injection)
 }
 
@@ -131,13 +158,18 @@ fn check(injection: &Injection) -> Result<(), InjectionError> {
     let possible = match mode {
         FaultMode::Flip => true,
         FaultMode::Stuck(_) => matches!(part, FaultPart::Ram(_) | FaultPart::Register(_)),
-        FaultMode::LostWrite | FaultMode::Stale => matches!(part, FaultPart::Ram(_)),
+        FaultMode::LostWrite
+        | FaultMode::Stale
+        | FaultMode::Undershoot
+        | FaultMode::Scramble
+        | FaultMode::Misread
+        | FaultMode::Zero => matches!(part, FaultPart::Ram(_)),
     };
     if !possible {
         let (mode, part) = (*mode, part.name());
         return Err(InjectionError::ModeOfPart { mode, part });
     }
-    if mode.puts_back() && bit.is_some() {
+    if !mode.takes_bits() && bit.is_some() {
         return Err(InjectionError::ModeTakesNoBit(*mode));
     }
     match part {
@@ -149,6 +181,26 @@ fn check(injection: &Injection) -> Result<(), InjectionError> {
         }
         _ => Ok(()),
     }
+}
+
+/// Refuses patterns of what has no words, and words of which one bit alone was ordered.
+fn check_pattern(injection: &Injection) -> Result<(), InjectionError> {
+    let Injection {
+        part, mode, bit, ..
+    } = injection;
+    if injection.replica.is_some() && injection.cpu.is_some() {
+        return Err(InjectionError::TwoVictims);
+    }
+    let words = mode.takes_bits() || mode.is_of_words();
+    let possible = words && bit.is_none() && matches!(part, FaultPart::Ram(_));
+    if !(possible || injection.pattern.is_plain()) {
+        return Err(InjectionError::PatternMeansNothing);
+    }
+    let doubles = *part == FaultPart::Ram(RamWhere::Doubles);
+    if doubles && (bit.is_some() || !words) {
+        return Err(InjectionError::PatternMeansNothing);
+    }
+    Ok(())
 }
 
 fn split_bit(head: &str) -> Result<(&str, Option<u32>), InjectionError> {
@@ -192,6 +244,7 @@ fn parse_part(part: &str, place: Option<&str>) -> Result<FaultPart, InjectionErr
 fn parse_ram(place: &str) -> Result<RamWhere, InjectionError> {
     Ok(match place {
         "live" => RamWhere::Live,
+        "doubles" => RamWhere::Doubles,
         "text" => RamWhere::Text,
         "buffer" => RamWhere::Buffer,
         "user" => RamWhere::User,
@@ -203,19 +256,19 @@ fn parse_ram(place: &str) -> Result<RamWhere, InjectionError> {
     })
 }
 
-fn parse_options<'a>(
-    options: impl Iterator<Item = &'a str>,
-) -> Result<(Option<u32>, FaultMode), InjectionError> {
-    let (mut replica, mut mode) = (None, FaultMode::Flip);
-    for option in options {
-        let unknown = || InjectionError::UnknownOption(option.to_owned());
-        match option.split_once('=').ok_or_else(unknown)? {
-            ("replica", number) => replica = Some(number.parse().map_err(|_| unknown())?),
-            ("mode", name) => mode = FaultMode::named(name).ok_or_else(unknown)?,
-            _ => return Err(unknown()),
+fn take_option(injection: &mut Injection, option: &str) -> Result<(), InjectionError> {
+    let unknown = || InjectionError::UnknownOption(option.to_owned());
+    match option.split_once('=').ok_or_else(unknown)? {
+        ("replica", number) => injection.replica = Some(number.parse().map_err(|_| unknown())?),
+        ("cpu", number) => injection.cpu = Some(number.parse().map_err(|_| unknown())?),
+        ("mode", name) => injection.mode = FaultMode::named(name).ok_or_else(unknown)?,
+        (name, value) => {
+            if !injection.pattern.take(name, value)? {
+                return Err(unknown());
+            }
         }
     }
-    Ok((replica, mode))
+    Ok(())
 }
 
 #[cfg(test)]
@@ -233,7 +286,9 @@ mod tests {
             bit: None,
             when,
             replica: None,
+            cpu: None,
             mode: FaultMode::Flip,
+            pattern: Pattern::default(),
         }
     }
 
@@ -288,6 +343,29 @@ mod tests {
         check("ram,mode=stuck-1", mode(FaultMode::Stuck(true)));
         check("ram,mode=lost-write", mode(FaultMode::LostWrite));
         check("ram,mode=stale", mode(FaultMode::Stale));
+        check("ram,mode=scramble", mode(FaultMode::Scramble));
+        check("ram,mode=misread", mode(FaultMode::Misread));
+        check("ram,mode=undershoot", mode(FaultMode::Undershoot));
+        check("ram,mode=zero", mode(FaultMode::Zero));
+    }
+
+    #[test]
+    fn patterns_are_read() {
+        let pattern = Pattern {
+            mask: Some(0x30),
+            words: Some(8),
+            stride_bytes: Some(32),
+            bits: Some((20, 45)),
+            where_bit: Some(23),
+        };
+        check(
+            "ram=doubles@end,cpu=1,mask=0x30,words=8,stride=32,bits=20-45,where-bit=23",
+            Injection {
+                cpu: Some(1),
+                pattern,
+                ..ram(RamWhere::Doubles, Mark::End)
+            },
+        );
     }
 
     #[test]
@@ -295,7 +373,7 @@ mod tests {
         let wrong = |text: &str| Injection::parse(text).unwrap_err().to_string();
         assert!(wrong("tape").contains("ram, reg, log"));
         assert!(wrong("disk").contains("no disk"));
-        assert!(wrong("ram=here").contains("live, text, buffer"));
+        assert!(wrong("ram=here").contains("live, doubles, text, buffer"));
         assert!(wrong("ram:8").contains("0 to 7"));
         assert!(wrong("metric:52").contains("0 to 51"));
         assert!(wrong("log:7").contains("0 to 6"));
@@ -311,6 +389,31 @@ mod tests {
         assert!(wrong("ram@end,mode=stale").contains("before the end"));
         assert!(wrong("ram:3,mode=lost-write").contains("no bit"));
         assert!(wrong("ram,colour=red").contains("replica=K"));
+        assert!(wrong("ram,replica=1,cpu=1").contains("exclude each other"));
+        for pattern in [
+            "mask=0",
+            "words=0",
+            "words=129",
+            "stride=7",
+            "bits=9-8",
+            "bits=9",
+            "where-bit=64",
+        ] {
+            assert!(
+                wrong(&format!("ram,{pattern}")).contains("is no pattern"),
+                "{pattern}"
+            );
+        }
+        for meaningless in [
+            "ram:3,words=2",
+            "hang,words=2",
+            "ram,mode=stale,words=2",
+            "ram=doubles:1",
+            "ram,mode=zero,mask=1",
+        ] {
+            assert!(wrong(meaningless).contains("a pattern"), "{meaningless}");
+        }
+        assert!(wrong("reg=rax,mode=misread").contains("means nothing for reg"));
     }
 
     proptest! {

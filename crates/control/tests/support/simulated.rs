@@ -65,11 +65,13 @@ impl Bench {
             seed: 0,
             budget_s: Some(0.01),
             jobs: None,
+            cpus: None,
             injections: Vec::new(),
             keep: Keep::Differing,
             timeout: None,
             multiplier: 1.0,
             machine: MachineRequest::default(),
+            investigate: false,
         };
         change(&mut request);
         Ok(start_on(&session, spec, request, &Silent, std::future::pending()).await)

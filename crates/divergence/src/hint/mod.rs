@@ -2,15 +2,17 @@
 //! verdict.
 //!
 //! ```text
-//! differences ─► shape ──┐
-//! placements  ───────────┼─► evidence: (ratio, reason, source) per class ─► product × prior ─► rank
-//! earlier deviations ────┘
+//! differences ─► shape, once ──┐
+//! memory around ─► traces ─────┼─► evidence: (ratio, reason, source) per class ─► × prior ─► rank
+//! placements, earlier ─────────┤                                                      │
+//! deviations, experiments ─────┘                          next experiment ◄───────────┘
 //! ```
 //!
 //! A class's likelihood ratio is the product of those of its pieces of evidence: how many times
 //! likelier each is under the class than under a background that knows nothing. The probability is
-//! ratio × prior, normalised over all classes, *other* included. Pieces are taken as independent,
-//! so that ratios are bounded ([`RATIO_LIMIT`]) lest one shape counted twice becomes a certainty.
+//! ratio × prior, normalised over all classes, *other* included. What differences look like is one
+//! form of those that exclude each other, so that one shape is counted once; the other pieces are
+//! taken as independent, and their product is bounded lest chance becomes a certainty.
 //!
 //! Detection is not localisation: a hint says where to look first. Hochschild et al., *Cores that
 //! don't count* (HotOS 2021), could confirm about half of the cores that people accused.
@@ -18,59 +20,49 @@
 //! | module | holds |
 //! |---|---|
 //! | `surroundings` | what is known besides the differences: cores, earlier deviations, classes |
-//! | `shape` | what the differences look like, in numbers |
-//! | `hardware`, `software` | the evidence for and against each class |
-//! | `source` | where the published figures come from |
+//! | `traces` | what the memory around the differences says |
+//! | `shape` | what the differences look like, in numbers and as one form |
+//! | `looks` | how often a form is seen, at all and under a class |
+//! | `compute`, `pattern`, `address`, `memory`, `software` | the evidence of each class, by family |
+//! | `history` | earlier deviations: the same core, the same page |
+//! | `golden` | a golden value that all contradict |
+//! | `experiment` | what would tell the likeliest causes apart, and what came out |
+//! | `prior`, `weight`, `source` | what is assumed before; how evidence adds up; who published it |
 
-mod hardware;
+mod address;
+mod compute;
+mod experiment;
+mod golden;
+mod history;
+mod looks;
+mod memory;
+mod pattern;
+mod prior;
 mod shape;
 mod software;
 mod source;
 pub mod surroundings;
+pub mod traces;
+mod weight;
 
 use crate::analysis::Analysis;
 use crate::input::Context;
+pub use experiment::{next, next_of};
+pub use golden::rank_golden;
 use model::{Deviation, Difference, FindingKind, Hint, HintClass, ReplicaIndex};
 use shape::Shape;
 use std::ops::Range;
 use surroundings::{Core, Surroundings};
-
-/// The most that a class's evidence may count, either way: the pieces are not wholly independent.
-const RATIO_LIMIT: f64 = 1e4;
-
-/// One piece of evidence for or against a class.
-#[derive(Debug, Clone)]
-struct Weight {
-    /// How many times likelier it is under the class than under the background.
-    ratio: f64,
-    /// What was seen, with its numbers.
-    reason: String,
-    /// Where the figure was published; none where it is ours.
-    source: Option<&'static str>,
-}
-
-impl Weight {
-    fn new(ratio: f64, reason: String) -> Self {
-        Self {
-            ratio,
-            reason,
-            source: None,
-        }
-    }
-
-    fn from(self, source: &'static str) -> Self {
-        Self {
-            source: Some(source),
-            ..self
-        }
-    }
-}
+use traces::Traces;
+use weight::{Weight, ranked};
 
 /// What is to be explained.
 #[derive(Debug, Clone)]
 pub struct Subject<'a> {
     /// The differences, as listed.
     pub differences: &'a [Difference],
+    /// What the memory around them says.
+    pub traces: &'a Traces,
     /// Whether the machine is bit-exact.
     pub deterministic: bool,
     /// Where the guest kernel's code lies, guest-physical.
@@ -85,41 +77,39 @@ pub struct Subject<'a> {
 #[must_use]
 pub fn rank(subject: &Subject<'_>) -> Vec<Hint> {
     let shape = Shape::of(subject);
-    let weigh = |class: HintClass| {
-        let weights = match class {
-            HintClass::CoreLocalDefect => hardware::core_local(subject, &shape),
-            HintClass::FixedBitMask => hardware::fixed_mask(&shape),
-            HintClass::MemoryCell => hardware::memory_cell(subject, &shape),
-            HintClass::Nondeterminism => software::nondeterminism(subject, &shape),
-            HintClass::SoftwareRace => software::race(subject, &shape),
-            HintClass::CodePath => software::code_path(subject, &shape),
-            HintClass::Other => software::other(&shape),
-        };
-        (class, prior(class, subject.deterministic), weights)
+    let weigh = |class: &HintClass| {
+        let mut weights = evidence(*class, subject, &shape);
+        weights.extend(experiment::brought(*class, subject.surroundings));
+        (*class, prior::prior(*class, subject.deterministic), weights)
     };
-    ranked(HintClass::ALL.map(weigh).into())
+    ranked(HintClass::ALL.iter().map(weigh).collect())
 }
 
-/// The causes of a golden value that all replicas contradict.
-#[must_use]
-pub fn rank_golden(host_units_exercised: bool, surroundings: &Surroundings) -> Vec<Hint> {
-    ranked(vec![
-        (
-            HintClass::CodePath,
-            0.4,
-            software::golden_path(surroundings),
-        ),
-        (
-            HintClass::CoreLocalDefect,
-            0.1,
-            hardware::shared_core(surroundings),
-        ),
-        (
-            HintClass::Other,
-            0.5,
-            software::golden_other(host_units_exercised),
-        ),
-    ])
+/// The evidence for and against a class.
+fn evidence(class: HintClass, subject: &Subject<'_>, shape: &Shape) -> Vec<Weight> {
+    match class {
+        HintClass::CoreLocalDefect => compute::core_local(subject, shape),
+        HintClass::FixedBitMask => pattern::fixed_mask(subject, shape),
+        HintClass::FloatField => pattern::float_field(subject, shape),
+        HintClass::VectorLane => pattern::vector_lane(subject, shape),
+        HintClass::WrongAddress => address::wrong_address(subject, shape),
+        HintClass::Coherence => address::coherence(subject, shape),
+        HintClass::ControlFlow => compute::control_flow(subject, shape),
+        HintClass::StringUndershoot => address::undershoot(subject, shape),
+        HintClass::RegisterOnly => compute::register_only(subject, shape),
+        HintClass::DataDependent => compute::data_dependent(subject, shape),
+        HintClass::ThermalPower => compute::thermal(subject, shape),
+        HintClass::Ageing => compute::ageing(subject, shape),
+        HintClass::MemoryCell => memory::memory_cell(subject, shape),
+        HintClass::Storage => address::storage(subject, shape),
+        HintClass::Nondeterminism => software::nondeterminism(subject, shape),
+        HintClass::SoftwareRace => software::race(subject, shape),
+        HintClass::VersionDrift => software::version_drift(subject, shape),
+        HintClass::CodePath => software::code_path(subject, shape),
+        HintClass::EmulatorBug => software::emulator(subject, shape),
+        HintClass::SelfInverse => compute::self_inverse(subject, shape),
+        HintClass::Other => software::other(shape),
+    }
 }
 
 /// What must be known of the machine.
@@ -146,14 +136,17 @@ impl From<&Context<'_>> for Machine {
 /// Gives an analysis its hints, in its deviations and its findings. It may be given anew with more
 /// surroundings.
 pub fn explain(analysis: &mut Analysis, machine: &Machine, surroundings: &Surroundings) {
-    for deviation in &mut analysis.deviations {
+    let unknown = Traces::default();
+    for (position, deviation) in analysis.deviations.iter_mut().enumerate() {
         deviation.hints = rank(&Subject {
             differences: &deviation.differences,
+            traces: analysis.traces.get(position).unwrap_or(&unknown),
             deterministic: machine.deterministic,
             code: machine.code.clone(),
             core: deviation.replica.and_then(|who| surroundings.core_of(who)),
             surroundings,
         });
+        deviation.next_experiment = next(&deviation.hints);
     }
     for finding in &mut analysis.findings {
         finding.hints = match finding.kind {
@@ -161,6 +154,7 @@ pub fn explain(analysis: &mut Analysis, machine: &Machine, surroundings: &Surrou
             FindingKind::MetricDeviation => Vec::new(),
             _ => of_replica(&analysis.deviations, finding.replica),
         };
+        finding.next_experiment = next(&finding.hints);
     }
 }
 
@@ -168,76 +162,6 @@ fn of_replica(deviations: &[Deviation], replica: Option<ReplicaIndex>) -> Vec<Hi
     let mut deviations = deviations.iter();
     let of_it = deviations.find(|deviation| deviation.replica == replica);
     of_it.map(|one| one.hints.clone()).unwrap_or_default()
-}
-
-/// What is assumed before anything is seen; ours, for no field study counts these classes together.
-/// On a machine that is bit-exact noise and races have no place to come from but a fault.
-const fn prior(class: HintClass, deterministic: bool) -> f64 {
-    match (class, deterministic) {
-        (HintClass::CoreLocalDefect, true) => 0.20,
-        (HintClass::FixedBitMask, true) => 0.10,
-        (HintClass::MemoryCell, true) => 0.25,
-        (HintClass::Nondeterminism, true) => 0.03,
-        (HintClass::SoftwareRace, true) => 0.03,
-        (HintClass::CodePath, true) => 0.04,
-        (HintClass::Other, true) => 0.35,
-        (HintClass::CoreLocalDefect, false) => 0.10,
-        (HintClass::FixedBitMask, false) => 0.05,
-        (HintClass::MemoryCell, false) => 0.10,
-        (HintClass::Nondeterminism, false) => 0.35,
-        (HintClass::SoftwareRace, false) => 0.15,
-        (HintClass::CodePath, false) => 0.05,
-        (HintClass::Other, false) => 0.20,
-    }
-}
-
-/// A class with its prior and its evidence.
-type Weighed = (HintClass, f64, Vec<Weight>);
-
-fn ranked(weighed: Vec<Weighed>) -> Vec<Hint> {
-    let ratio = |weights: &[Weight]| {
-        let product: f64 = weights.iter().map(|weight| weight.ratio).product();
-        product.clamp(1.0 / RATIO_LIMIT, RATIO_LIMIT)
-    };
-    let total: f64 = weighed
-        .iter()
-        .map(|(_, prior, weights)| prior * ratio(weights))
-        .sum();
-    let mut hints: Vec<Hint> = weighed
-        .into_iter()
-        .map(|(class, prior, weights)| {
-            let ratio = ratio(&weights);
-            hint(class, ratio, prior * ratio / total, weights)
-        })
-        .collect();
-    hints.sort_by(|one, other| f64::total_cmp(&likely(other), &likely(one)));
-    hints
-}
-
-fn likely(hint: &Hint) -> f64 {
-    hint.probability.unwrap_or_default()
-}
-
-fn hint(class: HintClass, ratio: f64, probability: f64, weights: Vec<Weight>) -> Hint {
-    let mut sources: Vec<String> = Vec::new();
-    for source in weights.iter().filter_map(|weight| weight.source) {
-        if !sources.iter().any(|known| known == source) {
-            sources.push(source.to_owned());
-        }
-    }
-    let reasons: Vec<String> = weights.into_iter().map(|weight| weight.reason).collect();
-    Hint {
-        class: Some(class),
-        cause: class.cause().to_owned(),
-        reason: if reasons.is_empty() {
-            "nothing speaks for it or against it".to_owned()
-        } else {
-            reasons.join("; ")
-        },
-        probability: Some(probability),
-        likelihood_ratio: Some(ratio),
-        sources,
-    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
-//! What is known besides the differences: where replicas ran, which earlier runs deviated, and
-//! which instructions were used. All of it is data that whoever asks has looked up.
+//! What is known besides the differences: where replicas ran, which earlier runs deviated, which
+//! instructions were used, and what experiments brought. All of it is data that whoever asks has
+//! looked up.
 
-use model::{Placement, ReplicaIndex};
+use model::{Experiment, ExperimentOutcome, Placement, ReplicaIndex};
 use std::collections::BTreeSet;
 
 /// A physical core; siblings of one core fail together and count as one.
@@ -39,6 +40,39 @@ pub struct EarlierDeviation {
     pub pages: BTreeSet<u64>,
 }
 
+/// How often runs deviated when it was hot or busy, and when it was not.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Heat {
+    /// Runs while it was hot, or while neighbours were busy.
+    pub runs_hot: u32,
+    /// Those of them that deviated.
+    pub deviations_hot: u32,
+    /// Runs while it was neither.
+    pub runs_cool: u32,
+    /// Those of them that deviated.
+    pub deviations_cool: u32,
+}
+
+/// Runs on this host before it first deviated, and from then on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Age {
+    /// Runs that passed before the first deviation.
+    pub clean_before: u32,
+    /// Runs from the first deviation on.
+    pub runs_since: u32,
+    /// Those of them that deviated.
+    pub deviations_since: u32,
+}
+
+/// What was told apart by giving one core's output to another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Crossed {
+    /// What the suspect core undid of its own work came out right.
+    pub own_is_right: bool,
+    /// What another core undid of it came out right.
+    pub others_is_right: bool,
+}
+
 /// What is known besides the differences. The default is: nothing.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Surroundings {
@@ -50,6 +84,18 @@ pub struct Surroundings {
     pub classes_differ: bool,
     /// Whether the computation is bit-equal on every instruction-set class.
     pub portable: bool,
+    /// Whether kernel, guest program or configuration of replicas differ.
+    pub builds_differ: bool,
+    /// Whether replicas on one accelerator agree, and those on another differ from them.
+    pub accelerators_differ: bool,
+    /// Deviations by heat and load, where that was looked at.
+    pub heat: Option<Heat>,
+    /// Deviations over time, where there are any.
+    pub age: Option<Age>,
+    /// What another core made of the suspect core's work, where that was tried.
+    pub crossed: Option<Crossed>,
+    /// What experiments brought, in order.
+    pub experiments: Vec<(Experiment, ExperimentOutcome)>,
 }
 
 impl Surroundings {

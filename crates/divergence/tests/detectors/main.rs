@@ -16,6 +16,7 @@
 //! | majority, undecided, nothing compared | `majority` |
 //! | severity, kind by kind | `severity` |
 //! | machines that are not bit-exact, place by place | `aligned` |
+//! | hints, class by class | `hint` |
 
 #![expect(
     clippy::unwrap_used,
@@ -24,6 +25,7 @@
 
 mod aligned;
 mod case;
+mod hint;
 mod log;
 mod majority;
 mod memory;
@@ -34,7 +36,7 @@ mod register;
 mod severity;
 
 use case::Case;
-use model::{FindingKind, Part, Verdict};
+use model::{FindingKind, HintClass, Part, Verdict};
 
 /// What the engine can say of a part, and the next one; the last has none. A part that is added to
 /// the vocabulary does not compile here until it stands in this order.
@@ -114,6 +116,29 @@ fn every_kind_and_every_verdict_has_a_case_that_shows_it() {
         let shown = cases.iter().any(|case| case.verdict == verdict);
         assert!(shown, "no case shows {verdict}");
     }
+}
+
+#[test]
+fn every_class_of_hints_is_said_first_once_and_once_not_at_all() {
+    let cases = hint::cases();
+    for class in HintClass::ALL {
+        for first in [true, false] {
+            let shown = |case: &&hint::HintCase| case.class == *class && case.first == first;
+            assert!(
+                cases.iter().any(|case| shown(&case)),
+                "{class}, first: {first}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_guide_says_how_many_there_are() {
+    let guide = include_str!("../../../../docs/DIVERGENCE.md");
+    let count = all().len() + hint::cases().len();
+    assert!(count >= 150, "{count}");
+    let says = format!("They are {count} cases");
+    assert!(guide.contains(&says), "the guide must say: {says}");
 }
 
 #[test]

@@ -8,18 +8,40 @@
 //! | nondeterminism | addresses that move by pages, clocks, random numbers in the kernel's pool, list order, log times |
 //! | software race | values or log lines in another order, up to 10 % other words beside |
 //! | code path | each of many doubles 1 to 4 units in the last place off, a tenth of them further |
-//! | other | a block of zeros, single registers, a hang |
+//! | float field | one bit of each of 2 to 24 doubles: below bit 40, or by SEVI's cases |
+//! | vector lane | one lane of 4 to 32 vectors, two neighbours in 1.5 % (SEVI) |
+//! | wrong address | 2 to 16 words, 76 % with another element's value (SEVI) |
+//! | coherence | 2 to 8 words of a line, in half of the examples with what was there before |
+//! | control flow | a hang or a crash; one in twelve goes on with many wrong words |
+//! | string undershoot | 2 to 31 bytes, askew to words |
+//! | register only | 1 to 4 registers |
+//! | data-dependent | 12 to 48 words with one bit set, wrong in their low bits (FCOS) |
+//! | thermal, ageing | as a core-local defect, with rates by heat, or with runs that passed before |
+//! | storage | a sector of zeros, or many words of a page |
+//! | version drift | many words of code |
+//! | emulator bug | as other instructions or as a flood, with replicas on another accelerator |
+//! | self-inverse | a flood, with another core that could not undo it |
+//! | other | a character of the log, a figure |
+//!
+//! Of what must be known besides (heat, age, builds, accelerators, another core), one example in ten
+//! knows nothing.
 
 use crate::draw::Random;
+use crate::processor;
 use divergence::Surroundings;
-use divergence::hint::surroundings::{Core, EarlierDeviation};
+use divergence::hint::surroundings::{Age, Core, Crossed, EarlierDeviation, Heat};
+use divergence::hint::traces::Traces;
 use model::{Difference, GuestPhysicalAddress, HintClass, Locus, Part};
 
 /// Pages that a run changes.
-const PAGES: u64 = 4_000;
+pub(crate) const PAGES: u64 = 4_000;
+
+/// Where the kernel's code lies.
+pub(crate) const CODE: std::ops::Range<u64> = 0x200_0000..0x280_0000;
 
 pub(crate) struct Example {
     pub(crate) differences: Vec<Difference>,
+    pub(crate) traces: Traces,
     pub(crate) deterministic: bool,
     pub(crate) core: Option<Core>,
     pub(crate) surroundings: Surroundings,
@@ -31,8 +53,26 @@ pub(crate) fn example(class: HintClass, random: &mut Random) -> Example {
         HintClass::SoftwareRace => random.chance(0.3),
         _ => random.chance(0.9),
     };
+    let mut traces = Traces {
+        ones: Some([0.5; 64]),
+        ..Traces::default()
+    };
     let differences = match class {
-        HintClass::CoreLocalDefect => core_local(random),
+        HintClass::CoreLocalDefect | HintClass::ThermalPower | HintClass::Ageing => {
+            core_local(random)
+        }
+        HintClass::FloatField => processor::float_field(random),
+        HintClass::VectorLane => processor::lane(random),
+        HintClass::WrongAddress => processor::wrong_address(random, &mut traces),
+        HintClass::Coherence => processor::line(random, &mut traces),
+        HintClass::ControlFlow => processor::control_flow(random),
+        HintClass::StringUndershoot => processor::tail(random),
+        HintClass::RegisterOnly => processor::registers(random),
+        HintClass::DataDependent => processor::conditional(random),
+        HintClass::Storage => storage(random),
+        HintClass::VersionDrift => drift(random),
+        HintClass::EmulatorBug if random.chance(0.3) => code_path(random),
+        HintClass::EmulatorBug | HintClass::SelfInverse => flood(random),
         HintClass::FixedBitMask => fixed_mask(random),
         HintClass::MemoryCell => memory_cell(random),
         HintClass::Nondeterminism => nondeterminism(random),
@@ -50,11 +90,47 @@ pub(crate) fn example(class: HintClass, random: &mut Random) -> Example {
     } else {
         surroundings.portable = random.chance(0.75);
     }
+    know(class, &mut surroundings, random);
+    traces.words = traces.words.max(differences.len() as u64);
     Example {
         differences,
+        traces,
         deterministic,
         core: Some(core),
         surroundings,
+    }
+}
+
+/// What is known of the cause besides the differences, in nine of ten examples.
+fn know(class: HintClass, surroundings: &mut Surroundings, random: &mut Random) {
+    let known = random.chance(0.9);
+    match class {
+        HintClass::ThermalPower if known => {
+            let hot = random.between(6, 20) as u32;
+            surroundings.heat = Some(Heat {
+                runs_hot: hot,
+                deviations_hot: (f64::from(hot) * (0.5 + 0.5 * random.unit())) as u32,
+                runs_cool: random.between(6, 20) as u32,
+                deviations_cool: random.between(0, 1) as u32,
+            });
+        }
+        HintClass::Ageing if known => {
+            let since = random.between(4, 20) as u32;
+            surroundings.age = Some(Age {
+                clean_before: random.between(50, 800) as u32,
+                runs_since: since,
+                deviations_since: (f64::from(since) * (0.3 + 0.6 * random.unit())).ceil() as u32,
+            });
+        }
+        HintClass::VersionDrift => surroundings.builds_differ = known,
+        HintClass::EmulatorBug => surroundings.accelerators_differ = known,
+        HintClass::SelfInverse if known => {
+            surroundings.crossed = Some(Crossed {
+                own_is_right: true,
+                others_is_right: false,
+            });
+        }
+        _ => {}
     }
 }
 
@@ -75,8 +151,15 @@ fn earlier(
 ) -> Vec<EarlierDeviation> {
     let page = differences.first().and_then(page_of);
     let core_bound = match class {
-        HintClass::CoreLocalDefect | HintClass::FixedBitMask => random.chance(0.70),
-        _ => false,
+        HintClass::MemoryCell
+        | HintClass::Storage
+        | HintClass::Nondeterminism
+        | HintClass::SoftwareRace
+        | HintClass::VersionDrift
+        | HintClass::CodePath
+        | HintClass::EmulatorBug
+        | HintClass::Other => false,
+        _ => random.chance(0.70),
     };
     (0..random.between(0, 4))
         .map(|_| {
@@ -111,7 +194,7 @@ fn page_of(difference: &Difference) -> Option<u64> {
     }
 }
 
-fn word(address: u64, expected: u64, found: u64) -> Difference {
+pub(crate) fn word(address: u64, expected: u64, found: u64) -> Difference {
     let shown = |value: u64| {
         let bytes = value.to_le_bytes();
         bytes
@@ -130,7 +213,7 @@ fn word(address: u64, expected: u64, found: u64) -> Difference {
     }
 }
 
-fn named(part: Part, name: &str, expected: &str, found: &str) -> Difference {
+pub(crate) fn named(part: Part, name: &str, expected: &str, found: &str) -> Difference {
     Difference {
         part,
         locus: Locus::Name(name.to_owned()),
@@ -142,7 +225,7 @@ fn named(part: Part, name: &str, expected: &str, found: &str) -> Difference {
     }
 }
 
-fn anywhere(random: &mut Random) -> u64 {
+pub(crate) fn anywhere(random: &mut Random) -> u64 {
     random.between(0, PAGES - 1) * 4096 + random.between(0, 511) * 8
 }
 
@@ -320,17 +403,52 @@ fn code_path(random: &mut Random) -> Vec<Difference> {
         .collect()
 }
 
-fn other(random: &mut Random) -> Vec<Difference> {
-    match random.between(0, 2) {
-        0 => {
-            let page = random.between(0, PAGES - 1) * 4096;
-            (0..random.between(64, 256))
-                .map(|at| word(page + at * 8, random.bits() | 1, 0))
-                .collect()
+fn storage(random: &mut Random) -> Vec<Difference> {
+    let page = random.between(0, PAGES - 1) * 4096;
+    let mut differences = Vec::new();
+    if random.chance(0.5) {
+        let sector = page + random.between(0, 7) * 512;
+        for at in 0..64 {
+            differences.push(word(sector + at * 8, random.bits() | 1, 0));
         }
-        1 => (0..random.between(1, 4))
-            .map(|at| named(Part::Register, &format!("r{at}"), "0246", "0a46"))
-            .collect(),
-        _ => vec![named(Part::Outcome, "outcome", "ended", "hung")],
+        return differences;
     }
+    for at in 0..512 {
+        if random.chance(0.4) && differences.len() < 256 {
+            differences.push(word(page + at * 8, random.bits(), random.bits()));
+        }
+    }
+    differences
+}
+
+fn drift(random: &mut Random) -> Vec<Difference> {
+    let words = (CODE.end - CODE.start) / 8 - 1;
+    let mut differences = Vec::new();
+    for _ in 0..random.magnitude(16, 256) {
+        let address = CODE.start + random.between(0, words) * 8;
+        differences.push(word(address, random.bits(), random.bits()));
+    }
+    differences
+}
+
+/// What was wrong was computed with.
+fn flood(random: &mut Random) -> Vec<Difference> {
+    let count = random.magnitude(16, 256);
+    (0..count)
+        .map(|_| word(anywhere(random), random.bits(), random.bits()))
+        .collect()
+}
+
+fn other(random: &mut Random) -> Vec<Difference> {
+    if random.chance(0.5) {
+        return vec![named(Part::Metric, "hashed", "4096", "4100")];
+    }
+    let letter = char::from(b'b' + random.between(0, 9) as u8);
+    let line = format!("line {}", random.between(1, 9));
+    vec![named(
+        Part::Log,
+        &line,
+        "a step is done",
+        &format!("a step is {letter}one"),
+    )]
 }

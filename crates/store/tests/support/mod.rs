@@ -80,6 +80,7 @@ pub fn run(number: u64, state: Option<&str>) -> Run {
         undecided_words: u64::MAX,
         noise: None,
         warnings: Vec::new(),
+        investigation: None,
     }
 }
 
@@ -119,6 +120,7 @@ pub fn finding(number: u64, severity: Severity, blob: Option<&str>) -> Finding {
         evidence: Vec::new(),
         evidence_blobs: blob.iter().map(|&key| key.to_owned()).collect(),
         hints: Vec::new(),
+        next_experiment: None,
         run: Some(run_id(1)),
     }
 }

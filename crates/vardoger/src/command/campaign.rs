@@ -1,5 +1,7 @@
 //! `campaign start`, `ls`, `show`, `resume`, `stop`.
 
+mod hints;
+
 use crate::args::{CampaignStartArgs, CampaignVerb, Global};
 use crate::failure::Failure;
 use crate::progress::Trials;
@@ -38,10 +40,10 @@ pub(crate) async fn execute(global: &Global, verb: &CampaignVerb) -> Result<Exit
 async fn start(global: &Global, arguments: &CampaignStartArgs) -> Result<ExitCode, Failure> {
     let request = CampaignRequest {
         computations: chosen(&arguments.computations)?,
-        kind: if arguments.clean {
-            TrialKind::Clean
-        } else {
-            TrialKind::Fault
+        kind: match (arguments.clean, arguments.hints) {
+            (true, _) => TrialKind::Clean,
+            (false, true) => TrialKind::Hints,
+            (false, false) => TrialKind::Fault,
         },
         trials: arguments.trials,
         replicas: arguments.replicas,
@@ -183,6 +185,7 @@ fn kind(campaign: &Campaign) -> &'static str {
     match campaign.header.plan.kind {
         TrialKind::Fault => "fault",
         TrialKind::Clean => "clean",
+        TrialKind::Hints => "hints",
     }
 }
 
@@ -235,6 +238,9 @@ fn text(global: &Global, campaign: &Campaign) -> Result<String, Failure> {
     rows.extend(rates(campaign).map(|(name, text)| ("rate", format!("{name}: {text}"))));
     let mut text = report::rows(&rows);
     text.push_str(&report::table(&outcome_table(campaign)));
+    if let Some(report) = campaign.hints() {
+        text.push_str(&hints::text(&report));
+    }
     for trial in failed(campaign) {
         text.push_str(&format!(
             "  trial {}: {} on {}: {}: {}\n",
@@ -342,6 +348,7 @@ fn document(global: &Global, campaign: &Campaign) -> Result<CampaignDocument, Fa
         failures: tally.failures(),
         upper_bound: tally.upper_bound(),
         failed: failed(campaign),
+        hints: campaign.hints().as_ref().map(hints::document),
         seal: header.seal.clone(),
         truth: truth(global, campaign)?,
     })

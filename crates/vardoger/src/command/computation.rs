@@ -138,6 +138,8 @@ async fn learn_noise(
         timeout: None,
         multiplier: 1.0,
         machine,
+        cpus: None,
+        investigate: false,
     };
     let mut interruption = pin!(session::interruption());
     let opened = session::open(global, interruption.as_mut()).await?;

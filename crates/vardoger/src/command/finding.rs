@@ -77,6 +77,9 @@ fn text(finding: &Finding) -> String {
         ),
     ];
     rows.extend(report::hint_rows(&finding.hints));
+    if let Some(next) = &finding.next_experiment {
+        rows.push(("next", report::next_experiment(next)));
+    }
     for blob in &finding.evidence_blobs {
         rows.push(("evidence", blob.clone()));
     }
@@ -94,6 +97,9 @@ fn explanation(finding: &Finding) -> String {
     }
     for hint in &finding.hints {
         text.push_str(&report::whole_hint(hint));
+    }
+    if let Some(next) = &finding.next_experiment {
+        text.push_str(&report::rows(&[("next", report::next_experiment(next))]));
     }
     text.push_str(&report::difference_table(&finding.evidence, 0));
     text

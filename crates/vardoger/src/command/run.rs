@@ -123,6 +123,7 @@ fn requests(arguments: &StartArgs) -> Result<Vec<RunRequest>, Failure> {
                 if chosen { seconds * share } else { seconds }
             }),
             jobs: arguments.jobs,
+            cpus: None,
             injections: injections.clone(),
             keep: match arguments.keep {
                 KeepArg::Differing => Keep::Differing,
@@ -131,6 +132,7 @@ fn requests(arguments: &StartArgs) -> Result<Vec<RunRequest>, Failure> {
             timeout: arguments.timeout,
             multiplier: arguments.multiplier,
             machine: arguments.machine.into(),
+            investigate: arguments.investigate,
         })
         .collect())
 }

@@ -1,7 +1,7 @@
 //! Possible causes, for people: the likeliest in a report, all of them in an explanation.
 
 use super::rows;
-use model::Hint;
+use model::{Hint, HintClass, Investigation, NextExperiment};
 
 /// Causes below this probability are left to `finding explain`.
 const SHOWN_PROBABILITY: f64 = 0.05;
@@ -41,7 +41,53 @@ pub(crate) fn whole_hint(hint: &Hint) -> String {
     for source in &hint.sources {
         shown.push(("source", source.clone()));
     }
+    for conflict in &hint.conflicts {
+        shown.push(("contested", conflict.about.clone()));
+        shown.extend(conflict.figures.iter().map(|one| {
+            let ratio = two_digits(one.likelihood_ratio);
+            (
+                "",
+                format!("{}: {ratio} times ({})", one.figure, one.source),
+            )
+        }));
+    }
     rows(&shown)
+}
+
+/// What would tell the likeliest causes apart.
+pub(crate) fn next_experiment(next: &NextExperiment) -> String {
+    let [one, other] = next.separates;
+    format!(
+        "{} ({}, {:.2} bits expected to tell {one} from {other}; --investigate does it)",
+        next.experiment.says(),
+        next.experiment,
+        next.information_bits
+    )
+}
+
+/// The experiments that were carried out, with what each changed.
+pub(crate) fn investigated(investigation: &Investigation) -> Vec<(&'static str, String)> {
+    let chances = |all: &[(HintClass, f64)]| {
+        let one = |(class, probability): &(HintClass, f64)| {
+            format!("{class} {:.0} %", probability * 100.0)
+        };
+        all.iter().map(one).collect::<Vec<_>>().join(", ")
+    };
+    let mut shown = Vec::new();
+    for round in &investigation.rounds {
+        let label = if shown.is_empty() { "investigated" } else { "" };
+        let outcome = round.outcome;
+        let done = round.next.experiment;
+        shown.push((
+            label,
+            format!("{done} brought {outcome} (run {})", round.run),
+        ));
+        shown.push(("", format!("before: {}", chances(&round.before))));
+        shown.push(("", format!("after:  {}", chances(&round.after))));
+    }
+    let label = if shown.is_empty() { "investigated" } else { "" };
+    shown.push((label, format!("ended: {}", investigation.ended)));
+    shown
 }
 
 fn percent(hint: &Hint) -> String {
@@ -76,6 +122,7 @@ mod tests {
             probability: Some(probability),
             likelihood_ratio: Some(5.5),
             sources: vec!["a paper".to_owned()],
+            ..Hint::default()
         }
     }
 

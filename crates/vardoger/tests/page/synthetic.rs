@@ -91,6 +91,7 @@ impl Synthetic {
             undecided_words: 0,
             noise: None,
             warnings: Vec::new(),
+            investigation: None,
         }
     }
 
@@ -178,6 +179,7 @@ impl Synthetic {
             differing_registers: 0,
             differing_lines: 1,
             hints: Vec::new(),
+            next_experiment: None,
         }
     }
 
@@ -238,6 +240,7 @@ impl Synthetic {
                 likelihood_ratio: Some(1000.0),
                 ..Hint::default()
             }],
+            next_experiment: None,
             run: Some(run.id),
         }
     }

@@ -4,7 +4,7 @@
 use super::matrix::ended;
 use super::memory::SHOWN_OWNER;
 use super::text::Inert;
-use crate::report::hint::two_digits;
+use crate::report::hint::{next_experiment, two_digits};
 use crate::report::{bytes, count, injected, outcome, section::owner, seen};
 use control::excerpt::Excerpts;
 use maud::{Markup, html};
@@ -69,6 +69,9 @@ fn finding(finding: &Finding) -> Markup {
                 ol.hints { @for one in finding.hints.iter().take(MAX_HINTS) { (hint(one)) } }
                 (super::more(finding.hints.len().saturating_sub(MAX_HINTS) as u64, "hints"))
             }
+            @if let Some(next) = &finding.next_experiment {
+                p.note { "next: " (Inert::up_to(&next_experiment(next), SENTENCE)) }
+            }
             @if !finding.evidence_blobs.is_empty() {
                 details {
                     summary { "Evidence in the store" }
@@ -105,6 +108,16 @@ fn grounds(hint: &Hint) -> Markup {
                 @for (at, source) in hint.sources.iter().take(MAX_SOURCES).enumerate() { @if at > 0 { "; " } (Inert::up_to(source, 128)) }
             }
             (super::more(hint.sources.len().saturating_sub(MAX_SOURCES) as u64, "sources"))
+        }
+        @for conflict in hint.conflicts.iter().take(MAX_SOURCES) {
+            p.note {
+                "contested: " (Inert::up_to(&conflict.about, SENTENCE))
+                @for one in conflict.figures.iter().take(MAX_SOURCES) {
+                    br;
+                    (Inert::up_to(&one.figure, SENTENCE)) ": " (two_digits(one.likelihood_ratio)) " times ("
+                    (Inert::up_to(&one.source, 128)) ")"
+                }
+            }
         }
     }
 }

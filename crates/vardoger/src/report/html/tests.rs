@@ -71,6 +71,7 @@ fn deviation(index: u32) -> Deviation {
         differing_registers: u64::MAX,
         differing_lines: u64::MAX,
         hints: Vec::new(),
+        next_experiment: None,
     }
 }
 
@@ -130,6 +131,7 @@ fn injection(index: u32) -> InjectionRecord {
         after: Some(worst(400)),
         when: worst(400),
         fate: Fate::Live,
+        order: None,
     }
 }
 
@@ -159,6 +161,7 @@ fn finding(number: u8) -> Finding {
         evidence: Vec::new(),
         evidence_blobs: vec![worst(500); 128],
         hints: (0..64).map(|_| hint()).collect(),
+        next_experiment: None,
         run: None,
     }
 }
@@ -211,6 +214,7 @@ fn full() -> Subject {
         undecided_words: u64::MAX,
         noise: None,
         warnings: vec![worst(2000); 200],
+        investigation: None,
     };
     Subject {
         run,
