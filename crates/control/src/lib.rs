@@ -5,6 +5,7 @@
 //! | [`session`] | open everything that is needed, and mend what a killed instance left |
 //! | [`request`] | what the user asks for, and what it means |
 //! | [`program`] | a user's own program, checked and loaded |
+//! | [`command`] | a command in a disk of the user's, checked |
 //! | [`injection`] | faults that the user orders |
 //! | [`machine`] | the machine that replicas are made of |
 //! | [`run`] | N identical machines, one computation, one verdict |
@@ -20,6 +21,7 @@
 //! No SQL, no QMP and no terminal here: engines and adapters are joined, nothing more.
 
 pub mod campaign;
+pub mod command;
 pub mod diff;
 pub mod doctor;
 pub mod error;
@@ -32,6 +34,7 @@ mod inject;
 pub mod injection;
 mod leftover;
 pub mod machine;
+mod overlay;
 pub mod program;
 pub mod progress;
 mod provenance;
@@ -43,6 +46,7 @@ pub mod saved;
 pub mod session;
 mod surroundings;
 
+pub use command::Command;
 pub use error::ControlError;
 pub use program::Program;
 pub use progress::{Progress, ProgressSink, Silent};

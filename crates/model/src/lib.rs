@@ -46,7 +46,7 @@ pub use fleet::{Level, NodeRef};
 pub use hint::{Hint, HintClass};
 pub use id::{ActionId, EventId, FindingId, ReplicaIndex, RunId};
 pub use run::{
-    ContentProvenance, Coverage, Deviation, Fate, InjectionRecord, MetricSample, Outcome,
-    Placement, ProgramProvenance, Provenance, ReplicaRecord, Run, Verdict,
+    CommandProvenance, ContentProvenance, Coverage, Deviation, Fate, InjectionRecord, MetricSample,
+    Outcome, Placement, ProgramProvenance, Provenance, ReplicaRecord, Run, Verdict,
 };
 pub use severity::Severity;

@@ -14,7 +14,7 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// The version of the files' layout. Another one is not loaded; the machine is booted again.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// What a hole reads as.
 const ZERO_PAGE: [u8; PAGE_BYTES] = [0; PAGE_BYTES];
@@ -42,7 +42,7 @@ impl Identity {
         let kernel_digest = blake3::hash(&kernel).to_hex().to_string();
         let guest_digest = blake3::hash(&spec.initramfs).to_hex().to_string();
         let shape = format!(
-            "{FORMAT}\n{hypervisor}\n{kernel_digest}\n{guest_digest}\n{}\n{}\n{}\n{}\n{}\n{:?}\n{:?}",
+            "{FORMAT}\n{hypervisor}\n{kernel_digest}\n{guest_digest}\n{}\n{}\n{}\n{}\n{}\n{:?}\n{:?}\n{}",
             spec.memory_bytes,
             spec.cpu_model,
             spec.accelerator.name(),
@@ -50,6 +50,7 @@ impl Identity {
             spec.kernel_arguments,
             spec.signal,
             spec.channel,
+            spec.recorded,
         );
         let key = blake3::hash(shape.as_bytes()).to_hex();
         Ok(Self {
@@ -353,6 +354,7 @@ mod tests {
             cpu_model: "max".to_owned(),
             accelerator: Accelerator::Tcg,
             deterministic: true,
+            recorded: false,
             kernel: PathBuf::from("kernel"),
             initramfs: Vec::new(),
             kernel_arguments: String::new(),

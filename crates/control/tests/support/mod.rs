@@ -79,6 +79,7 @@ pub(crate) fn simulated_machine(directory: &Path) -> anyhow::Result<MachineSpec>
         cpu_model: "sim".to_owned(),
         accelerator: Accelerator::Tcg,
         deterministic: true,
+        recorded: false,
         kernel,
         initramfs: Vec::new(),
         kernel_arguments: String::new(),
@@ -103,6 +104,7 @@ pub(crate) fn chain(steps: u64, stops: &[Mark]) -> Job {
         steps,
         stops: stops.to_vec(),
         program: None,
+        command: None,
         stop_by: StopBy::Waypoint,
     }
 }

@@ -16,7 +16,8 @@ use crate::qemu::console::Console;
 use crate::qemu::domain::QemuDomain;
 use crate::qemu::ending::{exited, explain};
 use crate::qemu::qmp::Monitor;
-use crate::traits::{MachineSpec, Snapshot};
+use crate::qemu::recorded::{Course as DomainCourse, RecordedPlace};
+use crate::traits::{Course, DiskImage, MachineSpec, Snapshot};
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -35,6 +36,7 @@ pub(super) struct Launched {
     memory_file: PathBuf,
     memory_bytes: u64,
     restored: bool,
+    recorded: Option<RecordedPlace>,
     run: Arc<RunDirectory>,
 }
 
@@ -48,14 +50,13 @@ pub(super) async fn boot(
     let directory = new_directory(run)?;
     let memory = directory.join("memory");
     let source = MemorySource::Shared(&memory);
-    launch(
-        binary,
-        run,
-        spec,
-        (&directory, source, &memory),
-        (Vec::new(), cpu),
-    )
-    .await
+    let recorded = if spec.recorded {
+        Some(RecordedPlace::for_boot(&directory, run.user())?)
+    } else {
+        None
+    };
+    let place = (directory.as_path(), source, memory.as_path());
+    launch((binary, run), spec, place, recorded, (Vec::new(), cpu)).await
 }
 
 /// Starts an emulator that waits for a snapshot's state over a private view of its memory.
@@ -71,7 +72,28 @@ pub(super) async fn restore(
     let through = PathBuf::from(format!("/proc/self/fd/{}", memory.as_raw_fd()));
     let source = MemorySource::CopyOnWrite(&through);
     let place = (directory.as_path(), source, snapshot.memory.as_path());
-    launch(binary, run, spec, place, (vec![memory.into()], cpu)).await
+    launch((binary, run), spec, place, None, (vec![memory.into()], cpu)).await
+}
+
+/// The same with a disk over an image, recorded or following a recording.
+pub(super) async fn restore_with_disk(
+    (binary, run): (&QemuBinary, &Arc<RunDirectory>),
+    spec: &MachineSpec,
+    snapshot: &Snapshot,
+    cpu: u32,
+    (disk, course): (&DiskImage, Course<'_>),
+) -> Result<Launched, HypervisorError> {
+    let directory = new_directory(run)?;
+    let memory = lend(&snapshot.memory, run.user())?;
+    let through = PathBuf::from(format!("/proc/self/fd/{}", memory.as_raw_fd()));
+    let source = MemorySource::CopyOnWrite(&through);
+    let place = (directory.as_path(), source, snapshot.memory.as_path());
+    // Opened by us, so that the emulator's user needs no way to it.
+    let image = File::open(&disk.path).map_err(HypervisorError::file("open", &disk.path))?;
+    let mut recorded = RecordedPlace::for_disk(&directory, run.user(), snapshot, (disk, course))?;
+    recorded.image = Some((image.as_raw_fd(), disk.format));
+    let inherited = vec![memory.into(), image.into()];
+    launch((binary, run), spec, place, Some(recorded), (inherited, cpu)).await
 }
 
 /// Opens a file of ours and lets the emulator's user read it, and never write it: it stays ours,
@@ -86,10 +108,10 @@ pub(super) fn lend(path: &Path, user: Option<u32>) -> Result<File, HypervisorErr
 }
 
 async fn launch(
-    binary: &QemuBinary,
-    run: &Arc<RunDirectory>,
+    (binary, run): (&QemuBinary, &Arc<RunDirectory>),
     spec: &MachineSpec,
     (directory, source, memory_file): (&Path, MemorySource<'_>, &Path),
+    recorded: Option<RecordedPlace>,
     (mut inherited, cpu): (Vec<OwnedFd>, u32),
 ) -> Result<Launched, HypervisorError> {
     let console_path = directory.join("console");
@@ -103,6 +125,7 @@ async fn launch(
         console: &console_path,
         kernel: &kernel,
         initramfs: &initramfs,
+        recorded: recorded.as_ref().map(RecordedPlace::files),
     };
     let errors_path = directory.join("errors");
     let errors = File::create(&errors_path).map_err(HypervisorError::file("make", &errors_path))?;
@@ -131,6 +154,7 @@ async fn launch(
         memory_file: memory_file.to_path_buf(),
         memory_bytes: spec.memory_bytes,
         restored: matches!(source, MemorySource::CopyOnWrite(_)),
+        recorded,
         run: Arc::clone(run),
     })
 }
@@ -214,6 +238,7 @@ impl Launched {
             memory_file: self.memory_file,
             memory_bytes: self.memory_bytes,
             restored: self.restored,
+            recorded: self.recorded.map(DomainCourse::begin),
             threads,
             debugger: None,
             page_list,
