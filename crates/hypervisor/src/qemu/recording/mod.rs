@@ -21,7 +21,7 @@
 pub mod log;
 mod pipe;
 
-use log::{HEADER_BYTES, LogError, VERSION, events};
+use log::{LogError, VERSION, events};
 use std::sync::Arc;
 
 pub(super) use pipe::FeedPipe;
@@ -111,14 +111,6 @@ pub fn requests(log: &[u8]) -> u64 {
         .flatten()
         .filter_map(|event| event.disk_request());
     numbers.max().map_or(0, |last| last.saturating_add(1))
-}
-
-/// Reads a log as the fuzzer does: all of it, whatever it is.
-#[must_use]
-pub fn read_all(log: &[u8]) -> bool {
-    let recording = Recording::of_log(log.to_vec(), 0);
-    let fed = recording.map(|recording| recording.feed(1).len() <= log.len() + HEADER_BYTES);
-    requests(log) > 0 || fed.unwrap_or(false)
 }
 
 #[cfg(test)]
