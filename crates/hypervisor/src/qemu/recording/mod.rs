@@ -86,10 +86,10 @@ impl Recording {
         // The log was read whole before: there is no error in it.
         let events = events(&self.log).flatten();
         for event in events.skip_while(log::LogEvent::is_start) {
-            if let Some(number) = event.bottom_half() {
-                if last_bottom_half.replace(number) == Some(number) {
-                    continue;
-                }
+            if let Some(number) = event.bottom_half()
+                && last_bottom_half.replace(number) == Some(number)
+            {
+                continue;
             }
             match event.disk_request() {
                 Some(number) => {
