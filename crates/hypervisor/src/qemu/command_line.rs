@@ -145,12 +145,14 @@ fn time_and_chance(
     }
 }
 
-/// The disk, and the place of the saved state. What the guest writes goes into the overlay, by way
+/// The disk, and the place of the saved state. Neither outlives the machine, so that nothing is
+/// brought to the host's disk: a follower spins while its request is not completed. What the guest writes goes into the overlay, by way
 /// of the node that holds each request back until the recording says that it was completed.
 fn disk(line: &mut ArgumentList, recorded: &RecordedFiles<'_>) {
     let image = |line: &mut ArgumentList, node: &str, path: &Path, below: &str| {
         let mut node = OsString::from(format!(
-            "driver=qcow2,node-name={node}{below},file.driver=file,file.filename="
+            "driver=qcow2,node-name={node}{below},cache.no-flush=on,file.driver=file,\
+             file.cache.no-flush=on,file.filename="
         ));
         node.push(escape(path));
         line.pair_os("-blockdev", node);
@@ -301,7 +303,7 @@ mod tests {
                 "-add-fd fd=7,set=1",
                 "driver=raw,node-name=image,read-only=on,file.driver=file,\
                  file.filename=/dev/fdset/1,file.read-only=on",
-                "node-name=overlay,backing=image",
+                "node-name=overlay,backing=image,cache.no-flush=on",
                 "-S",
             ],
             &["-incoming", "sleep=off"],

@@ -122,7 +122,15 @@ impl QemuDomain {
         Ok(pending.unwrap_or(Stop::Deadline))
     }
 
+    /// The debugger stub. Not of a follower: QEMU saves a replaying machine when one is attached,
+    /// into its disk.
     async fn debugger(&mut self) -> Result<&mut Debugger, HypervisorError> {
+        if self.watchdog().is_some() {
+            return Err(HypervisorError::Unsupported {
+                hypervisor: "qemu",
+                what: "debug a machine that follows a recording",
+            });
+        }
         if self.debugger.is_none() {
             // A socket's path has at most 107 bytes, which a run directory may use up alone. The
             // emulator works in its directory, and we reach that by descriptor.
@@ -233,6 +241,10 @@ impl Domain for QemuDomain {
         bytes: &[u8],
     ) -> Result<(), HypervisorError> {
         self.check_range(address.0, bytes.len())?;
+        if self.watchdog().is_some() {
+            // Data only: code that was translated stays as it was.
+            return self.memory.write(address.0, bytes);
+        }
         let debugger = self.debugger().await?;
         debugger.write_physical(address.0, bytes).await
     }

@@ -57,9 +57,10 @@ const MAX_LOG_BYTES: u64 = 1 << 30;
 /// How often a follower's count of instructions is asked for.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
-/// CPU time that an emulator may use without executing an instruction of its guest: one that waits
-/// for its disk or sleeps uses next to none, one that is out of step spins.
-const STALLED_CPU_NS: u64 = 3_000_000_000;
+/// CPU time that an emulator may use without executing an instruction of its guest. One that is out
+/// of step spins for ever; one whose disk has not completed a request that the recording has
+/// completed spins too, until the host's disk has.
+const STALLED_CPU_NS: u64 = 20_000_000_000;
 
 /// How long an emulator may take to end in good order.
 const QUIT_DEADLINE: Duration = Duration::from_secs(60);
