@@ -121,8 +121,8 @@ fn mount_one(name: &str, kind: Kind) -> Result<Result<String, String>, GuestErro
 }
 
 fn has_system() -> bool {
-    let exists = |path: &&str| fs::symlink_metadata(Path::new(ROOT).join(path)).is_ok();
-    SYSTEM_PATHS.iter().any(|path| exists(path))
+    let exists = |path: &&str| fs::symlink_metadata(Path::new(ROOT).join(*path)).is_ok();
+    SYSTEM_PATHS.iter().any(exists)
 }
 
 /// What a system expects besides its own files.
