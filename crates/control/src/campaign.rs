@@ -82,7 +82,8 @@ impl CampaignRequest {
         let out_of_range = |what: String| Err(ControlError::OutOfRange(what));
         if self.kind == TrialKind::Hints && !self.machine.is_deterministic() {
             return out_of_range(
-                "hints are tried on bit-exact machines: one vCPU and an instruction count".to_owned(),
+                "hints are tried on bit-exact machines: one vCPU and an instruction count"
+                    .to_owned(),
             );
         }
         if !(1..=MAX_TRIALS).contains(&self.trials) {

@@ -1,5 +1,6 @@
 //! What can go wrong in a use case, with a stable code and what the user can do about it.
 
+use crate::command::CommandError;
 use crate::image::ImageError;
 use crate::injection::InjectionError;
 use crate::program::ProgramError;
@@ -31,6 +32,9 @@ pub enum ControlError {
     /// A user's program, or what it is to be given, cannot be used.
     #[error("--program: {0}")]
     Program(#[from] ProgramError),
+    /// A disk of the user's, or the command in it, cannot be used.
+    #[error("--disk: {0}")]
+    Command(#[from] CommandError),
     /// The library holds no such computation, or none that fits.
     #[error("{0}")]
     Computation(String),
@@ -143,6 +147,8 @@ impl ControlError {
             Self::Injection(_) => "bad-injection",
             Self::InjectionFailed { .. } => "injection-failed",
             Self::Program(_) => "bad-program",
+            Self::Command(CommandError::NotRecorded(_)) => "not-recorded",
+            Self::Command(_) => "bad-disk",
             Self::Computation(_) => "no-such-computation",
             Self::NoKernel { .. } => "kernel-missing",
             Self::NotAKernel { .. } => "not-a-kernel",
@@ -164,13 +170,16 @@ impl ControlError {
     /// Whether the command line is at fault, not the machine.
     #[must_use]
     pub fn is_usage(&self) -> bool {
-        if let Self::Image(error) = self {
-            return error.is_usage();
+        match self {
+            Self::Image(error) => return error.is_usage(),
+            Self::Command(CommandError::NotRecorded(_)) => return false,
+            _ => {}
         }
         matches!(
             self,
             Self::Injection(_)
                 | Self::Program(_)
+                | Self::Command(_)
                 | Self::Computation(_)
                 | Self::Replicas { .. }
                 | Self::OutOfRange(_)
@@ -189,6 +198,7 @@ impl ControlError {
             Self::Store(error) => store_remedy(error).map(str::to_owned),
             Self::Image(error) => error.remedy(),
             Self::Program(error) => error.remedy().map(str::to_owned),
+            Self::Command(error) => error.remedy().map(str::to_owned),
             Self::Computation(_) => {
                 Some("`vardoger computation ls` lists what there is".to_owned())
             }

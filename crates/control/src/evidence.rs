@@ -191,6 +191,7 @@ fn without_memory(state: &TerminalState) -> TerminalState {
         registers: state.registers.clone(),
         log: state.log.clone(),
         files: state.files.clone(),
+        disk: state.disk.clone(),
         metrics: state.metrics.clone(),
         outcome: state.outcome.clone(),
         result_digest: state.result_digest.clone(),

@@ -5,6 +5,7 @@
 //! | [`session`] | open everything that is needed, and mend what a killed instance left |
 //! | [`request`] | what the user asks for, and what it means |
 //! | [`program`] | a user's own program, checked and loaded |
+//! | [`command`] | a command in a disk of the user's, checked |
 //! | [`injection`] | faults that the user orders |
 //! | [`machine`] | the machine that replicas are made of |
 //! | [`run`] | N identical machines, one computation, one verdict |
@@ -22,6 +23,7 @@
 
 mod alignment;
 pub mod campaign;
+pub mod command;
 pub mod diff;
 pub mod doctor;
 pub mod error;
@@ -36,6 +38,7 @@ mod investigate;
 mod leftover;
 pub mod machine;
 pub mod noise;
+mod overlay;
 pub mod program;
 pub mod progress;
 mod provenance;
@@ -47,6 +50,7 @@ pub mod saved;
 pub mod session;
 mod surroundings;
 
+pub use command::Command;
 pub use error::ControlError;
 pub use program::Program;
 pub use progress::{Progress, ProgressSink, Silent};

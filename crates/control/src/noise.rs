@@ -228,7 +228,7 @@ pub(crate) async fn replicas(
         whole: false,
     };
     let mut captured: Vec<Captured> = stream::iter(0..plan.replicas)
-        .map(|index| run_replica(&context, index))
+        .map(|index| run_replica(&context, index, None))
         .buffer_unordered(plan.jobs as usize)
         .try_collect()
         .await?;

@@ -173,6 +173,7 @@ fn check(program: &ProgramJob) -> Result<(), ProgramError> {
         stops: Vec::new(),
         stop_by: StopBy::Waypoint,
         program: Some(program.clone()),
+        command: None,
     };
     encode_job(&job)?;
     Ok(())

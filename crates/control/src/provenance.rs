@@ -1,5 +1,6 @@
 //! What made a result: the key of every baseline, golden value and mask.
 
+use crate::command::Command;
 use crate::machine::PreparedMachine;
 use crate::program::Program;
 use crate::request::RunPlan;
@@ -28,5 +29,6 @@ pub(crate) fn provenance(
         seed: plan.seed,
         steps: plan.steps,
         program: plan.computation.program().map(Program::provenance),
+        command: plan.computation.command().map(Command::provenance),
     }
 }

@@ -13,9 +13,11 @@
 //! for, ends the replica as crashed; a line is text to compare, never a command.
 
 use crate::campaign::oracle::Whole;
+use crate::command::{Command, CommandError};
 use crate::error::ControlError;
 use crate::inject::{Fault, distort};
 use crate::machine::PreparedMachine;
+use crate::overlay;
 use crate::program::Program;
 use crate::progress::{Progress, ProgressSink};
 use crate::request::{Keep, RunPlan};
@@ -23,12 +25,15 @@ use computation::job::{
     self, Buffer, Extent, FileAssembler, Job, JobResult, LineReader, Mark, Message, Metric,
     ProgramEnd, StopBy, StreamEnd,
 };
-use hypervisor::{CpuSlot, Domain, HostInfo, Hypervisor, RunRoot, Stop, WaitLimits};
+use hypervisor::{
+    Course, CpuSlot, Domain, HostInfo, Hypervisor, Recording, RunRoot, Stop, Usage, WaitLimits,
+};
 use model::{
     Elapsed, GuestPhysicalAddress, InjectionRecord, InstructionCount, MetricSample, Outcome,
     PAGE_BYTES, PageNumber, Placement, ReplicaIndex, ReplicaRecord,
 };
 use state::{ChangedPages, Memory, Registers, TerminalState};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -75,20 +80,75 @@ pub(crate) struct Exported {
     pub(crate) registers: PathBuf,
 }
 
-/// Runs one replica from its restore to its captured state.
+/// Runs one replica from its restore to its captured state. One with a disk follows a recording.
 pub(crate) async fn run_replica(
     context: &ReplicaContext<'_>,
     index: u32,
+    recording: Option<&Recording>,
 ) -> Result<Captured, ControlError> {
+    let course = recording.map(Course::Follow);
+    let (captured, domain, slots) = run_to_end(context, index, course).await?;
+    domain.destroy().await;
+    drop(slots);
+    let outcome = captured.record.outcome.clone();
+    context
+        .progress
+        .step(Progress::Done(ReplicaIndex(index), outcome));
+    Ok(captured)
+}
+
+/// Runs one replica with a disk in the same way, and records it for the others.
+///
+/// # Errors
+/// As for any replica; or it did not come to its end, so that there is nothing to follow.
+pub(crate) async fn record_replica(
+    context: &ReplicaContext<'_>,
+    index: u32,
+) -> Result<(Captured, Recording), ControlError> {
+    let (captured, domain, slots) = run_to_end(context, index, Some(Course::Record)).await?;
+    if captured.record.outcome != Outcome::Ended {
+        return Err(CommandError::not_recorded(&captured.state).into());
+    }
+    let limits = limits(context.plan, domain.usage());
+    let recording = domain.recording(limits).await?;
+    drop(slots);
+    let outcome = captured.record.outcome.clone();
+    context
+        .progress
+        .step(Progress::Done(ReplicaIndex(index), outcome));
+    Ok((captured, recording))
+}
+
+/// Restores the machine of one replica: with the disk that the computation is about, or without any.
+async fn restore(
+    context: &ReplicaContext<'_>,
+    cpus: &[u32],
+    course: Option<Course<'_>>,
+) -> Result<Box<dyn Domain>, ControlError> {
+    let PreparedMachine { spec, snapshot, .. } = context.machine;
+    let hypervisor = context.hypervisor;
+    let disk = context.plan.computation.command().map(Command::disk);
+    Ok(match disk.zip(course) {
+        None => hypervisor.restore(spec, snapshot, cpus).await?,
+        Some(disk) => {
+            let restored = hypervisor.restore_with_disk(spec, snapshot, cpus, disk);
+            restored.await?
+        }
+    })
+}
+
+/// Runs one replica to its captured state; its machine stands there still.
+async fn run_to_end(
+    context: &ReplicaContext<'_>,
+    index: u32,
+    course: Option<Course<'_>>,
+) -> Result<(Captured, Box<dyn Domain>, Vec<CpuSlot>), ControlError> {
     let name = ReplicaIndex(index);
     let cpus = context.plan.cpus.get(index as usize);
     let cpus = cpus.map_or(&[0][..], Vec::as_slice);
     let slots = CpuSlot::take_all(context.root, cpus).await?;
     let machine = context.machine;
-    let mut domain = context
-        .hypervisor
-        .restore(&machine.spec, &machine.snapshot, cpus)
-        .await?;
+    let mut domain = restore(context, cpus, course).await?;
     context.progress.step(Progress::Restored(name));
     order(domain.as_mut(), context)?;
     let before = domain.usage();
@@ -115,15 +175,12 @@ pub(crate) async fn run_replica(
     let placement = context.host.placement(cpus);
     let exported = export(domain.as_mut(), context, index).await?;
     life.distort(&outcome)?;
-    let state = capture(domain.as_mut(), &life, outcome.clone()).await?;
+    let state = capture(domain.as_mut(), &life, outcome).await?;
     let whole = if context.whole {
         Some(Whole::read(domain.as_mut(), machine.spec.memory_bytes).await?)
     } else {
         None
     };
-    domain.destroy().await;
-    drop(slots);
-    context.progress.step(Progress::Done(name, outcome));
     let captured = assemble(
         name,
         state,
@@ -131,11 +188,12 @@ pub(crate) async fn run_replica(
         (placement, timing),
         machine.spec.deterministic,
     );
-    Ok(Captured {
+    let captured = Captured {
         exported,
         whole,
         ..captured
-    })
+    };
+    Ok((captured, domain, slots))
 }
 
 /// What a replica said and underwent.
@@ -243,6 +301,10 @@ fn order(domain: &mut dyn Domain, context: &ReplicaContext<'_>) -> Result<(), Co
             .computation
             .program()
             .map(|program| program.job().clone()),
+        command: plan
+            .computation
+            .command()
+            .map(|command| command.job().clone()),
     };
     let bytes = job::encode_job(&job).map_err(|error| ControlError::Protocol {
         detail: error.to_string(),
@@ -254,9 +316,10 @@ fn order(domain: &mut dyn Domain, context: &ReplicaContext<'_>) -> Result<(), Co
     Ok(())
 }
 
-/// On a deterministic machine a stop on the way must be a breakpoint, or replicas would differ.
+/// On a deterministic machine a stop on the way must be a breakpoint, or replicas would differ. What
+/// such a stop does to time is in a recording, so that there the guest may signal.
 fn stop_by(machine: &PreparedMachine) -> StopBy {
-    if machine.spec.deterministic {
+    if machine.spec.deterministic && !machine.spec.recorded {
         StopBy::Waypoint
     } else {
         StopBy::Signal
@@ -293,6 +356,16 @@ async fn arm(
     Ok(())
 }
 
+/// How long a replica that has used some may run.
+fn limits(plan: &RunPlan, used: Usage) -> WaitLimits {
+    WaitLimits {
+        cpu: plan
+            .deadline
+            .saturating_add(Duration::from_nanos(used.vcpu_cpu.ns())),
+        wall: plan.deadline.saturating_mul(WALL_PER_CPU),
+    }
+}
+
 /// Lets a replica run to its end, injecting at marks.
 async fn live(
     domain: &mut dyn Domain,
@@ -300,11 +373,7 @@ async fn live(
     life: &mut Life<'_>,
 ) -> Result<Outcome, ControlError> {
     let plan = context.plan;
-    let used = Duration::from_nanos(domain.usage().vcpu_cpu.ns());
-    let limits = WaitLimits {
-        cpu: plan.deadline.saturating_add(used),
-        wall: plan.deadline.saturating_mul(WALL_PER_CPU),
-    };
+    let limits = limits(plan, domain.usage());
     let mut passed = 0;
     if let Some(program) = plan.computation.program() {
         arm(domain, context, passed).await?;
@@ -314,7 +383,7 @@ async fn live(
         let said = life.listen(&domain.take_console());
         match (stop, said) {
             (Stop::Deadline, _) => return Ok(Outcome::Hung),
-            (Stop::Shutdown(how), _) => return Ok(Outcome::Crashed(how)),
+            (Stop::Shutdown(how) | Stop::OutOfStep(how), _) => return Ok(Outcome::Crashed(how)),
             (_, Said::Failed(why)) => return Ok(Outcome::Crashed(why)),
             (_, Said::Payload) => hand_over(domain, program, &life.payload)?,
             (_, Said::Mark(_) | Said::Nothing) => {
@@ -332,6 +401,11 @@ async fn live(
         match (stop, said) {
             (Stop::Deadline, _) => return Ok(Outcome::Hung),
             (Stop::Shutdown(how), _) => return Ok(Outcome::Crashed(how)),
+            (Stop::OutOfStep(how), _) => {
+                life.log
+                    .push(format!("out of step with the recording: {how}"));
+                return Ok(Outcome::Hung);
+            }
             (_, Said::Failed(why)) => return Ok(Outcome::Crashed(why)),
             (_, Said::Mark(mark)) if mark == expected => {}
             (_, Said::Mark(mark)) => {
@@ -401,25 +475,41 @@ async fn capture(
     life: &Life<'_>,
     outcome: Outcome,
 ) -> Result<TerminalState, ControlError> {
-    let registers = domain.registers().await?;
+    let registers = match domain.registers().await {
+        // Its emulator gave up when it was out of step: what it said is all that is left.
+        Err(_) if outcome == Outcome::Hung && !domain.is_there() => return Ok(told(life, outcome)),
+        registers => registers?,
+    };
     let registers =
         Registers::try_from(registers).map_err(|error| ControlError::Compare(error.to_string()))?;
     let changed = domain.changed_pages()?;
     let changed = ChangedPages::new(changed.numbers, changed.bytes)
         .map_err(|error| ControlError::Compare(error.to_string()))?;
-    let files = life.files.files().iter();
     Ok(TerminalState {
         memory: Memory::Changed(changed),
         registers,
+        disk: match outcome {
+            // Else the guest has not flushed what it wrote.
+            Outcome::Ended => overlay::blocks(domain)?,
+            Outcome::Hung | Outcome::Crashed(_) => BTreeMap::new(),
+        },
+        ..told(life, outcome)
+    })
+}
+
+/// What a replica said, without its machine.
+fn told(life: &Life<'_>, outcome: Outcome) -> TerminalState {
+    let files = life.files.files().iter();
+    TerminalState {
         log: life.log.clone(),
         files: files
             .map(|file| (file.name.clone(), file.content.clone()))
             .collect(),
-        metrics: Vec::new(),
         outcome,
         result_digest: life.result.as_ref().map(|result| result.digest.to_string()),
         exit_status: life.end.as_ref().map(|end| end.status.to_string()),
-    })
+        ..TerminalState::default()
+    }
 }
 
 fn assemble(

@@ -1,6 +1,7 @@
 //! What the user asks for, and what it means: [`RunRequest`] as typed, [`RunPlan`] as it will be
 //! done. Pure: the plan is made from the request, the library and the host's figures.
 
+use crate::command::{self, Command};
 use crate::error::ControlError;
 use crate::injection::{Injection, InjectionError, PlannedInjection, bind, plan};
 use crate::machine::MachineRequest;
@@ -31,6 +32,8 @@ pub enum Computation {
     Library(&'static Descriptor),
     /// A program of the user's.
     Program(Arc<Program>),
+    /// A command in a disk of the user's.
+    Command(Arc<Command>),
 }
 
 impl Computation {
@@ -40,6 +43,7 @@ impl Computation {
         match self {
             Self::Library(descriptor) => descriptor.name.to_owned(),
             Self::Program(program) => program.computation_name(),
+            Self::Command(command) => command.computation_name(),
         }
     }
 
@@ -49,6 +53,7 @@ impl Computation {
         match self {
             Self::Library(descriptor) => descriptor.version,
             Self::Program(_) => program::VERSION,
+            Self::Command(_) => command::VERSION,
         }
     }
 
@@ -60,7 +65,7 @@ impl Computation {
                 let units = descriptor.units.iter();
                 units.map(ToString::to_string).collect()
             }
-            Self::Program(_) => Vec::new(),
+            Self::Program(_) | Self::Command(_) => Vec::new(),
         }
     }
 
@@ -70,7 +75,7 @@ impl Computation {
         match self {
             Self::Library(descriptor) => descriptor.portable,
             // It may ask the processor what it has.
-            Self::Program(_) => false,
+            Self::Program(_) | Self::Command(_) => false,
         }
     }
 
@@ -78,9 +83,24 @@ impl Computation {
     #[must_use]
     pub fn program(&self) -> Option<&Program> {
         match self {
-            Self::Library(_) => None,
             Self::Program(program) => Some(program),
+            Self::Library(_) | Self::Command(_) => None,
         }
+    }
+
+    /// The user's command, if it is one.
+    #[must_use]
+    pub fn command(&self) -> Option<&Command> {
+        match self {
+            Self::Command(command) => Some(command),
+            Self::Library(_) | Self::Program(_) => None,
+        }
+    }
+
+    /// Whether it is the user's own, of which nothing is known.
+    #[must_use]
+    pub const fn is_foreign(&self) -> bool {
+        !matches!(self, Self::Library(_))
     }
 }
 
@@ -178,6 +198,12 @@ impl RunRequest {
         } else {
             host_cpus
         };
+        if self.computation.command().is_some() && self.machine != MachineRequest::default() {
+            return Err(ControlError::OutOfRange(
+                "a command in a disk is recorded and followed: one vCPU, with an instruction count"
+                    .to_owned(),
+            ));
+        }
         if self.investigate && !self.machine.is_deterministic() {
             return Err(ControlError::OutOfRange(
                 "experiments need bit-exact machines: an investigation takes one vCPU and an instruction count"
@@ -199,7 +225,7 @@ impl RunRequest {
             .collect();
         let injections = bind(&self.injections, &first_cpus)?;
         let injections = plan(&injections, self.seed, self.replicas, steps)?;
-        if self.computation.program().is_some() {
+        if self.computation.is_foreign() {
             check_program_marks(&self.injections)?;
         }
         let stops = stops(&injections, steps)?;
@@ -243,7 +269,7 @@ impl RunRequest {
             Computation::Library(descriptor) => {
                 self.budget_s.unwrap_or(descriptor.default_budget_s)
             }
-            Computation::Program(_) => PROGRAM_DEADLINE.as_secs_f64(),
+            Computation::Program(_) | Computation::Command(_) => PROGRAM_DEADLINE.as_secs_f64(),
         };
         if !(budget_s > 0.0 && budget_s <= MAX_BUDGET_S) {
             return Err(ControlError::OutOfRange(format!(

@@ -14,6 +14,7 @@
 //! Replicas run `jobs` at a time, each on a CPU of its own; dropping the run ends all of them.
 
 use crate::alignment::align_all;
+use crate::command::RECORDED;
 use crate::error::ControlError;
 use crate::evidence::{self, ExportDirectory};
 use crate::explain;
@@ -24,7 +25,7 @@ use crate::machine::{self, PreparedMachine};
 use crate::noise;
 use crate::progress::{Progress, ProgressSink};
 use crate::provenance::provenance;
-use crate::replica::{Captured, ReplicaContext, run_replica};
+use crate::replica::{Captured, ReplicaContext, record_replica, run_replica};
 use crate::request::{Keep, RunPlan, RunRequest};
 use crate::session::{Session, new_finding_id, new_run_id, now};
 use crate::surroundings::{metric_history, surroundings};
@@ -59,7 +60,10 @@ pub async fn start(
 ) -> Result<Run, ControlError> {
     let request_machine = request.machine;
     let plan = request.plan(&session.host.cpus)?;
-    let spec = request_machine.spec()?;
+    let spec = match plan.computation.command() {
+        None => request_machine.spec()?,
+        Some(_) => machine::disk_spec()?,
+    };
     carry_out_and_record(session, plan, spec, progress, interruption).await
 }
 
@@ -180,12 +184,7 @@ async fn carry_out(
             .map(|directory| directory.path().to_path_buf()),
         whole: false,
     };
-    let mut captured: Vec<Captured> = stream::iter(0..plan.replicas)
-        .map(|index| run_replica(&context, index))
-        .buffer_unordered(plan.jobs as usize)
-        .try_collect()
-        .await?;
-    captured.sort_by_key(|replica| replica.record.index);
+    let captured = run_replicas(&context).await?;
     progress.step(Progress::Comparing);
     let golden = known_digest(session, plan, machine.hello.isa_class)?;
     let replicas: Vec<Replica<'_>> = captured
@@ -331,6 +330,32 @@ impl Noise {
             .map(|(reason, places)| format!("noise of clean runs, {reason}: {places} places"))
             .collect()
     }
+}
+
+/// Runs all replicas, and gives them in their order. Where there is a disk the first is recorded
+/// from its start to its end, and the others follow.
+async fn run_replicas(context: &ReplicaContext<'_>) -> Result<Vec<Captured>, ControlError> {
+    let plan = context.plan;
+    let mut captured = Vec::new();
+    let mut recording = None;
+    if let Some(command) = plan.computation.command() {
+        let (first, of_first) = record_replica(context, RECORDED).await?;
+        captured.push(first);
+        command.check_unchanged()?;
+        recording = Some(of_first);
+    }
+    let first = captured.len() as u32;
+    let others: Vec<Captured> = stream::iter(first..plan.replicas)
+        .map(|index| run_replica(context, index, recording.as_ref()))
+        .buffer_unordered(plan.jobs as usize)
+        .try_collect()
+        .await?;
+    captured.extend(others);
+    captured.sort_by_key(|replica| replica.record.index);
+    if let Some(command) = plan.computation.command() {
+        command.check_unchanged()?;
+    }
+    Ok(captured)
 }
 
 /// Compares terminal states of one plan's replicas.

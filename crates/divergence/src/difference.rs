@@ -6,6 +6,7 @@
 //! | memory | address of the word; of aligned machines `BUFFER+0xOFFSET` | 8 bytes in memory order | bit 0 is the lowest of the first byte |
 //! | register | its name | as the hypervisor prints it | bit 0 is the lowest of the register |
 //! | file | `NAME+0xOFFSET`, or `result` for the result digest | bytes in order; text | as memory |
+//! | disk | `0xOFFSET` of the word, or of the block where one side did not write it | bytes in order | as memory |
 //! | log | `line N` | text | – |
 //! | metric | its name | decimal | – |
 //!
@@ -18,6 +19,7 @@ use introspection::KernelMap;
 use model::{Difference, Locus, Part};
 use state::{
     FileDifference, TextDifference, UndecidedFile, UndecidedText, UndecidedWord, WordDifference,
+    disk_block_offset,
 };
 use std::fmt::Write;
 
@@ -52,6 +54,7 @@ pub(crate) fn of_replica(
     };
     let words = parts.memory.replicas.get(position).map(|one| &one.listed);
     let files = parts.files.replicas.get(position).map(|one| &one.listed);
+    let disk = parts.disk.replicas.get(position).map(|one| &one.listed);
     let lists = Lists {
         outcome: [
             texts(Part::Outcome, &parts.outcome),
@@ -75,6 +78,7 @@ pub(crate) fn of_replica(
             texts(Part::File, &parts.result),
             texts(Part::File, &parts.buffers),
             files.into_iter().flatten().map(file).collect(),
+            disk.into_iter().flatten().map(block).collect(),
             texts(Part::Log, &parts.log),
             texts(Part::Metric, &parts.metrics),
         ]
@@ -111,6 +115,7 @@ pub(crate) fn undecided(
             texts(Part::File, &parts.result),
             texts(Part::File, &parts.buffers),
             parts.files.undecided.iter().map(undecided_file).collect(),
+            parts.disk.undecided.iter().map(undecided_block).collect(),
             texts(Part::Log, &parts.log),
             texts(Part::Metric, &parts.metrics),
         ]
@@ -256,6 +261,28 @@ fn undecided_text(part: Part, text: &UndecidedText) -> Difference {
         symbol: None,
         explanation: None,
     }
+}
+
+/// A word of the disk, or a block of it.
+fn block(block: &FileDifference) -> Difference {
+    Difference {
+        part: Part::Disk,
+        locus: disk_locus(&block.name, block.offset),
+        ..file(block)
+    }
+}
+
+fn undecided_block(block: &UndecidedFile) -> Difference {
+    Difference {
+        part: Part::Disk,
+        locus: disk_locus(&block.name, None),
+        ..undecided_file(block)
+    }
+}
+
+fn disk_locus(block: &str, offset: Option<u64>) -> Locus {
+    let start = disk_block_offset(block).unwrap_or(0);
+    Locus::Name(format!("{:#x}", start.saturating_add(offset.unwrap_or(0))))
 }
 
 fn file(file: &FileDifference) -> Difference {

@@ -117,6 +117,7 @@ pub(crate) fn listed(counts: Counts) -> String {
         (counts.memory, "word of memory", "words of memory"),
         (counts.registers, "register", "registers"),
         (counts.files, "value of its output", "values of its output"),
+        (counts.disk, "word of its disk", "words of its disk"),
         (counts.log, "log line", "log lines"),
         (counts.metrics, "count of its own", "counts of its own"),
     ];

@@ -17,7 +17,7 @@ pub(crate) fn kind_of(replicas: &[Replica<'_>], counts: Counts) -> FindingKind {
         FindingKind::Crash
     } else if counts.outcome > 0 && any(|outcome| *outcome == Outcome::Hung) {
         FindingKind::Hang
-    } else if counts.files > 0 {
+    } else if counts.files + counts.disk > 0 {
         FindingKind::SilentWrongOutput
     } else {
         FindingKind::LatentDifference

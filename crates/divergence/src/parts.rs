@@ -16,11 +16,12 @@ pub(crate) const RESULT_NAME: &str = "result";
 const EXIT_STATUS_NAME: &str = "exit status";
 
 /// The parts in the order in which differences are listed.
-const PARTS: [Part; 6] = [
+const PARTS: [Part; 7] = [
     Part::Outcome,
     Part::Memory,
     Part::Register,
     Part::File,
+    Part::Disk,
     Part::Log,
     Part::Metric,
 ];
@@ -34,6 +35,7 @@ pub(crate) struct Parts {
     pub(crate) registers: TextComparison,
     pub(crate) result: TextComparison,
     pub(crate) files: FileComparison,
+    pub(crate) disk: FileComparison,
     pub(crate) log: TextComparison,
     pub(crate) metrics: TextComparison,
     /// What named buffers say, by name, of machines that were aligned.
@@ -91,6 +93,7 @@ impl Parts {
             .collect();
         let exits: Vec<_> = states().map(|state| state.exit_status.as_deref()).collect();
         let files: Vec<_> = states().map(|state| &state.files).collect();
+        let disks: Vec<_> = states().map(|state| &state.disk).collect();
         let logs: Vec<_> = states().map(|state| state.log.as_slice()).collect();
         let exact = |replica| exact_metrics(replica, context.deterministic);
         let metrics: Vec<_> = replicas.iter().map(exact).collect();
@@ -101,6 +104,7 @@ impl Parts {
             registers: compare_named(&registers, limits),
             result: compare_values(RESULT_NAME, &results, limits),
             files: compare_files(&files, limits),
+            disk: compare_files(&disks, limits),
             log: compare_lines(&logs, limits),
             metrics: compare_named(&metrics, limits),
             buffers: compare_named(&borrowed(&said), limits),
@@ -121,6 +125,7 @@ impl Parts {
             |part: &TextComparison| part.replicas.get(position).map_or(0, |one| one.differing);
         let memory = self.memory.replicas.get(position);
         let files = self.files.replicas.get(position);
+        let disk = self.disk.replicas.get(position);
         Counts {
             outcome: texts(&self.outcome) + texts(&self.exit_status),
             memory: memory.map_or(0, |one| one.differing_words)
@@ -129,6 +134,7 @@ impl Parts {
             files: texts(&self.result)
                 + texts(&self.buffers)
                 + files.map_or(0, |one| one.differing_words),
+            disk: disk.map_or(0, |one| one.differing_words),
             log: texts(&self.log),
             metrics: texts(&self.metrics),
         }
@@ -143,6 +149,7 @@ impl Parts {
             files: self.result.undecided_count
                 + self.buffers.undecided_count
                 + self.files.undecided_count,
+            disk: self.disk.undecided_count,
             log: self.log.undecided_count,
             metrics: self.metrics.undecided_count,
         }
@@ -171,6 +178,7 @@ impl Parts {
         self.memory.bytes_compared
             + self.registers.bytes_compared
             + self.files.bytes_compared
+            + self.disk.bytes_compared
             + self.log.bytes_compared
     }
 }
@@ -182,6 +190,7 @@ pub(crate) struct Counts {
     pub(crate) memory: u64,
     pub(crate) registers: u64,
     pub(crate) files: u64,
+    pub(crate) disk: u64,
     pub(crate) log: u64,
     pub(crate) metrics: u64,
 }
@@ -194,6 +203,7 @@ impl Counts {
             self.memory,
             self.registers,
             self.files,
+            self.disk,
             self.log,
             self.metrics,
         ];

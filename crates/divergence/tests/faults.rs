@@ -30,6 +30,7 @@ fn good() -> TerminalState {
         registers: Registers::try_from(registers).unwrap(),
         log: vec!["start".to_owned(), "end".to_owned()],
         files: BTreeMap::from([("out".to_owned(), b"0123456789abcdef".to_vec())]),
+        disk: BTreeMap::new(),
         metrics: vec![
             metric("instructions", 1e9, true),
             metric("wall_s", 1.5, false),

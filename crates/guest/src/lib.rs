@@ -5,15 +5,19 @@
 //! |---|---|
 //! | [`boot`] | how guest and host reach each other, and the kernel's command line |
 //! | [`initramfs`](mod@initramfs) | the archive that the kernel unpacks and starts |
+//! | [`modules`] | which modules of the kernel a guest needs, and in which order |
+//! | [`disk`] | what a guest finds that has a disk |
 //! | [`program`](mod@program) | the static program that was embedded at build time |
 //! | [`system`] | the guest's operating system, as a computation uses it |
 //!
 //! What guest and host say to each other is `computation::job`. The program itself is the binary
-//! `vardoger-guest` of this crate. Everything here but [`system`] is pure: equal arguments give
+//! `vardoger-guest` of this crate. Everything here but [`system`] and [`modules`] is pure: equal arguments give
 //! equal bytes.
 
 pub mod boot;
+pub mod disk;
 pub mod initramfs;
+pub mod modules;
 pub mod program;
 pub mod system;
 

@@ -127,6 +127,17 @@ pub enum HypervisorError {
         /// Why.
         detail: String,
     },
+    /// A recording cannot be followed.
+    #[error(transparent)]
+    Recording(#[from] crate::qemu::recording::log::LogError),
+    /// A disk is larger than its overlay can be.
+    #[error("the disk in {path} has {disk_bytes} bytes, and at most {most} are supported", most = crate::qemu::empty_image::MAX_DISK_BYTES)]
+    DiskTooLarge {
+        /// The image.
+        path: PathBuf,
+        /// The disk's size.
+        disk_bytes: u64,
+    },
     /// This hypervisor cannot do that.
     #[error("{hypervisor} cannot {what}")]
     Unsupported {
@@ -159,6 +170,11 @@ impl HypervisorError {
             }
             Self::Exited { .. } | Self::Monitor { .. } => {
                 "run `vardoger doctor`; it tries emulator and guest kernel, and says what they lack"
+                    .to_owned()
+            }
+            Self::Recording(crate::qemu::recording::log::LogError::TooShort { .. }) => {
+                "the run directory is full, most likely: free some space there, or set \
+                 VARDOGER_RUN_DIR to a directory with more"
                     .to_owned()
             }
             _ => return None,

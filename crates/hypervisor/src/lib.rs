@@ -36,7 +36,8 @@ pub use host::{CpuSlot, HostInfo};
 pub use memory::changed::{ChangedPages, PageListMethod};
 pub use process::run_directory::{RunDirectory, RunRoot, Swept};
 pub use qemu::QemuHypervisor;
+pub use qemu::recording::Recording;
 pub use traits::{
-    Accelerator, Capabilities, Channel, Domain, Hypervisor, MAX_VCPUS, MachineSpec, RegisterSet,
-    Signal, Snapshot, Stop, Usage, WaitLimits,
+    Accelerator, Capabilities, Channel, Course, DiskFormat, DiskImage, Domain, Hypervisor,
+    MAX_VCPUS, MachineSpec, RegisterSet, Signal, Snapshot, Stop, Usage, WaitLimits,
 };

@@ -14,9 +14,11 @@
 
 use crate::error::HypervisorError;
 use crate::memory::changed::{ChangedPages, PageListMethod};
+use crate::qemu::recording::Recording;
 use async_trait::async_trait;
 use model::{Elapsed, GuestPhysicalAddress};
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -94,6 +96,9 @@ pub struct MachineSpec {
     pub accelerator: Accelerator,
     /// Whether time is counted in instructions, so that equal machines stay equal.
     pub deterministic: bool,
+    /// Whether it has a disk. What a disk does comes at moments of its own, so that one such machine
+    /// is recorded, and the others follow its recording.
+    pub recorded: bool,
     /// The guest kernel's image.
     pub kernel: PathBuf,
     /// The initramfs, whole.
@@ -126,6 +131,47 @@ impl Snapshot {
     }
 }
 
+/// The format of a disk's image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DiskFormat {
+    /// The disk's bytes as they are.
+    Raw,
+    /// QEMU's own, without an image below.
+    Qcow2,
+}
+
+impl DiskFormat {
+    /// Its name for QEMU.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Qcow2 => "qcow2",
+        }
+    }
+}
+
+/// What a machine's disk holds at first: an image that is opened for reading only. What the guest
+/// writes goes into a file that dies with the machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DiskImage {
+    /// The image.
+    pub path: PathBuf,
+    /// Its format, as the user says: never as its content does.
+    pub format: DiskFormat,
+    /// The size of the disk in it.
+    pub disk_bytes: u64,
+}
+
+/// What a machine with a disk does about what does not repeat by itself.
+#[derive(Debug, Clone, Copy)]
+pub enum Course<'a> {
+    /// It is written down: [`Domain::recording`] gives it.
+    Record,
+    /// It is done as it was written down.
+    Follow(&'a Recording),
+}
+
 /// Why a domain stands still.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Stop {
@@ -137,6 +183,8 @@ pub enum Stop {
     Breakpoint,
     /// It reached a limit of the wait and was paused by us.
     Deadline,
+    /// It no longer does what its recording says, and was paused; the text says how that was seen.
+    OutOfStep(String),
 }
 
 /// How long a wait may last.
@@ -191,6 +239,25 @@ pub trait Hypervisor: Send + Sync {
         snapshot: &Snapshot,
         cpus: &[u32],
     ) -> Result<Box<dyn Domain>, HypervisorError>;
+
+    /// Restores a saved machine of a description that is [recorded](MachineSpec::recorded), as
+    /// [`Hypervisor::restore`] does, with a disk over an image.
+    ///
+    /// # Errors
+    /// As for [`Hypervisor::restore`]; or the image cannot be used, or there are no recordings here.
+    async fn restore_with_disk(
+        &self,
+        spec: &MachineSpec,
+        snapshot: &Snapshot,
+        cpus: &[u32],
+        disk: (&DiskImage, Course<'_>),
+    ) -> Result<Box<dyn Domain>, HypervisorError> {
+        let _ = (spec, snapshot, cpus, disk);
+        Err(HypervisorError::Unsupported {
+            hypervisor: "this hypervisor",
+            what: "give a machine a disk",
+        })
+    }
 }
 
 /// One virtual machine that we own. Dropping it ends it.
@@ -321,8 +388,35 @@ pub trait Domain: Send {
     /// No room, a file that is there already, or the monitor refuses.
     async fn export(&mut self, memory: &Path, registers: &Path) -> Result<(), HypervisorError>;
 
+    /// What the guest has changed on its disk and flushed, as an image in QEMU's format that names
+    /// no other: what is not allocated in it is as it was. Nothing where it has no disk.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    fn disk_changes(&mut self) -> Result<Option<File>, HypervisorError> {
+        Ok(None)
+    }
+
+    /// Ends a recorder that stands still, and gives its recording. Its guest runs on until it is
+    /// off, so that the recording reaches beyond the moment at which it stood.
+    ///
+    /// # Errors
+    /// It is no recorder, its guest does not come to an end, or the recording is not whole.
+    async fn recording(self: Box<Self>, limits: WaitLimits) -> Result<Recording, HypervisorError> {
+        let _ = limits;
+        Err(HypervisorError::Unsupported {
+            hypervisor: "this hypervisor",
+            what: "record a machine",
+        })
+    }
+
     /// What it has used so far.
     fn usage(&self) -> Usage;
+
+    /// Whether the emulator has not ended by itself.
+    fn is_there(&self) -> bool {
+        true
+    }
 
     /// The emulator's process.
     fn pid(&self) -> i32;

@@ -52,7 +52,7 @@ pub use hint::{
 };
 pub use id::{ActionId, EventId, FindingId, ImageId, ReplicaIndex, RunId};
 pub use run::{
-    ContentProvenance, Coverage, Deviation, Fate, InjectionRecord, MetricSample, NoiseRecord,
-    Outcome, Placement, ProgramProvenance, Provenance, ReplicaRecord, Run, Verdict,
+    CommandProvenance, ContentProvenance, Coverage, Deviation, Fate, InjectionRecord, MetricSample,
+    NoiseRecord, Outcome, Placement, ProgramProvenance, Provenance, ReplicaRecord, Run, Verdict,
 };
 pub use severity::Severity;

@@ -117,6 +117,20 @@ pub struct Provenance {
     /// The user's program, where it was no computation of the library.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub program: Option<ProgramProvenance>,
+    /// The command in a disk of the user's, where that was the computation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<CommandProvenance>,
+}
+
+/// A command in a disk of the user's as the key of a result: the same words and the same disk.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct CommandProvenance {
+    /// Its words: the program and its arguments.
+    pub words: Vec<String>,
+    /// The image of the disk, as it was before the run.
+    pub disk: ContentProvenance,
+    /// The replica that was recorded; the others followed its recording.
+    pub recorded: ReplicaIndex,
 }
 
 /// A user's program as the key of a result: the same bytes, arguments and input.

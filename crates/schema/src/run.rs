@@ -5,9 +5,9 @@ use crate::document::Payload;
 use crate::finding::{HintDocument, NextExperimentDocument};
 use crate::format::{self, hexadecimal};
 use model::{
-    ContentProvenance, Coverage, Deviation, HintClass, InjectionRecord, Investigation,
-    InvestigationRound, MetricSample, NoiseRecord, Placement, ProgramProvenance, Provenance,
-    ReplicaRecord, Run,
+    CommandProvenance, ContentProvenance, Coverage, Deviation, HintClass, InjectionRecord,
+    Investigation, InvestigationRound, MetricSample, NoiseRecord, Placement, ProgramProvenance,
+    Provenance, ReplicaRecord, Run,
 };
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -118,6 +118,19 @@ pub struct ProvenanceDocument {
     pub memory_bytes: u64,
     /// The user's program, where the computation is one.
     pub program: Option<ProgramDocument>,
+    /// The command in a disk of the user's, where that is the computation.
+    pub command: Option<CommandDocument>,
+}
+
+/// A command in a disk of the user's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct CommandDocument {
+    /// Its words: the program and its arguments.
+    pub words: Vec<String>,
+    /// The image of the disk, as it was before the run.
+    pub disk: ContentDocument,
+    /// The replica that was recorded; the others followed its recording.
+    pub recorded: u32,
 }
 
 /// A user's program.
@@ -443,6 +456,17 @@ impl From<&Provenance> for ProvenanceDocument {
             guest_digest: provenance.guest_digest.clone(),
             memory_bytes: provenance.memory_bytes,
             program: provenance.program.as_ref().map(Into::into),
+            command: provenance.command.as_ref().map(Into::into),
+        }
+    }
+}
+
+impl From<&CommandProvenance> for CommandDocument {
+    fn from(command: &CommandProvenance) -> Self {
+        Self {
+            words: command.words.clone(),
+            disk: (&command.disk).into(),
+            recorded: command.recorded.0,
         }
     }
 }

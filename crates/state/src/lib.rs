@@ -27,4 +27,4 @@ pub use compare::{
 pub use consensus::majority;
 pub use file::{Origin, StateFile, StateFileError, read_state, write_state};
 pub use memory::{Base, ChangedPages, MAX_PAGE_NUMBERS, Memory, MemoryError, MemoryView, Page};
-pub use terminal::{Registers, RegistersError, TerminalState};
+pub use terminal::{Registers, RegistersError, TerminalState, disk_block_name, disk_block_offset};

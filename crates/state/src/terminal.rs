@@ -128,6 +128,9 @@ pub struct TerminalState {
     pub log: Vec<String>,
     /// Files that the computation names, with their content.
     pub files: BTreeMap<String, Vec<u8>>,
+    /// Blocks of the machine's disk that were written, with their content as the guest reads it: by
+    /// [`disk_block_name`]. The file of a state does not hold them.
+    pub disk: BTreeMap<String, Vec<u8>>,
     /// Measured figures.
     pub metrics: Vec<MetricSample>,
     /// How it ended.
@@ -146,12 +149,25 @@ impl Default for TerminalState {
             registers: Registers::default(),
             log: Vec::new(),
             files: BTreeMap::new(),
+            disk: BTreeMap::new(),
             metrics: Vec::new(),
             outcome: Outcome::Ended,
             result_digest: None,
             exit_status: None,
         }
     }
+}
+
+/// The name of the block of a disk that begins at a byte: names sort as blocks lie.
+#[must_use]
+pub fn disk_block_name(offset: u64) -> String {
+    format!("{offset:016x}")
+}
+
+/// The byte at which the block of that name begins.
+#[must_use]
+pub fn disk_block_offset(name: &str) -> Option<u64> {
+    u64::from_str_radix(name, 16).ok()
 }
 
 #[cfg(test)]

@@ -31,6 +31,7 @@ fn sample() -> StateFile {
             String::new(),
             "Ende".to_owned(),
         ],
+        disk: BTreeMap::new(),
         files: BTreeMap::from([
             ("empty".to_owned(), Vec::new()),
             ("result".to_owned(), vec![1, 2, 3]),
@@ -237,6 +238,7 @@ fn any_state() -> impl Strategy<Value = TerminalState> {
                     registers: Registers::try_from(registers).unwrap(),
                     log,
                     files,
+                    disk: BTreeMap::new(),
                     metrics: metrics
                         .into_iter()
                         .map(|(name, value, exact)| MetricSample { name, value, exact })

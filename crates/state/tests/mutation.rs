@@ -73,6 +73,7 @@ fn state(memory: Memory) -> TerminalState {
             ("empty".to_owned(), Vec::new()),
             ("result".to_owned(), vec![7; 300]),
         ]),
+        disk: BTreeMap::new(),
         metrics: vec![MetricSample {
             name: "instructions".to_owned(),
             value: 1e9,

@@ -252,7 +252,7 @@ pub(crate) struct ExportArgs {
 #[derive(Debug, Args)]
 pub(crate) struct StartArgs {
     /// Computation, by name; or let `--target` and `--sensitivity` choose
-    #[arg(required_unless_present_any = ["target", "sensitivity", "program"])]
+    #[arg(required_unless_present_any = ["target", "sensitivity", "program", "disk"])]
     pub(crate) computation: Option<String>,
     /// A static executable of yours as the computation; its arguments follow `--`
     #[arg(
@@ -267,8 +267,18 @@ pub(crate) struct StartArgs {
     /// The program's standard input; empty where absent
     #[arg(long, value_name = "PATH", requires = "program")]
     pub(crate) stdin: Option<PathBuf>,
-    /// Arguments of the program
-    #[arg(last = true, value_name = "ARGUMENTS", requires = "program")]
+    /// A disk of yours in which the command runs that follows `--`; it is never written to
+    #[arg(
+        long,
+        value_name = "IMAGE",
+        conflicts_with_all = ["computation", "target", "sensitivity", "budget", "program"]
+    )]
+    pub(crate) disk: Option<PathBuf>,
+    /// The disk's format, where the file's name does not tell it: raw or qcow2
+    #[arg(long, value_name = "FORMAT", value_parser = image::image_format, requires = "disk")]
+    pub(crate) format: Option<disk::Format>,
+    /// Arguments of the program, or the command in the disk
+    #[arg(last = true, value_name = "ARGUMENTS")]
     pub(crate) arguments: Vec<String>,
     /// Choose what exercises this: cpu.fpu, cpu.crypto, cpu.integer, memory, kernel
     #[arg(long, conflicts_with = "computation")]

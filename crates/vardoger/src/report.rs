@@ -242,6 +242,7 @@ pub(crate) fn extent(deviation: &Deviation) -> String {
         differences.filter(|one| one.part == part).count() as u64
     };
     part(listed(Part::File), "file", "files");
+    part(listed(Part::Disk), "word of the disk", "words of the disk");
     part(listed(Part::Metric), "metric", "metrics");
     if parts.is_empty() {
         "how it ended".to_owned()

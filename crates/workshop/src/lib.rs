@@ -26,7 +26,6 @@ mod disk;
 mod guest;
 pub mod inside;
 mod log;
-mod module;
 mod part;
 mod program;
 mod workshop;

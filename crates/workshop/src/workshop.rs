@@ -3,11 +3,15 @@
 use crate::archive::Archive;
 use crate::disk::{Disk, option};
 use crate::guest::{Ended, Guest};
-use crate::{inside, module, part, program};
+use crate::{inside, part, program};
 use anyhow::{Context, Result};
+use guest::modules::Modules;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+/// What every guest needs: its disks and its channel.
+const ALWAYS: [&str; 3] = ["virtio_pci", "virtio_blk", "virtio_console"];
 
 /// How long a guest may be silent before its test fails: a guest that does what a script says takes
 /// seconds, on a busy machine minutes.
@@ -152,7 +156,13 @@ impl Workshop {
         archive.file("workshop/start", 0o755, include_bytes!("start"))?;
         let script = format!("{}{}{script}\n", include_str!("words"), self.word_hand());
         archive.file("workshop/script", 0o755, script.as_bytes())?;
-        let modules = module::Modules::of(&part::modules(kernel))?.chosen(&self.modules)?;
+        let directory = part::modules(kernel);
+        let mut modules = Modules::of(&directory)
+            .with_context(|| format!("scripts/test unpacks {}", directory.display()))?;
+        let asked = ALWAYS
+            .into_iter()
+            .chain(self.modules.iter().map(String::as_str));
+        let modules = modules.choose_all(asked)?;
         let mut order = String::new();
         for module in modules {
             archive.file(

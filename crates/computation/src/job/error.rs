@@ -59,6 +59,9 @@ pub enum JobError {
         /// Their bytes.
         found: usize,
     },
+    /// A command has no word that could be started.
+    #[error("there is no command to start")]
+    NoCommand,
     /// An argument holds what ends an argument.
     #[error("an argument holds a zero byte")]
     ZeroByte,

@@ -6,7 +6,7 @@
 //! ```
 
 use super::text::safe_name;
-use super::{Job, JobError, Mark, PROTOCOL};
+use super::{CommandJob, Job, JobError, Mark, PROTOCOL, ProgramJob};
 
 /// Pages of the mailbox: a job with all its stops needs less than one; the rest is for later ones.
 pub const MAILBOX_PAGES: usize = 4;
@@ -70,8 +70,9 @@ fn check(job: &Job) -> Result<(), JobError> {
         let found = job.stops.len();
         return Err(JobError::TooManyStops { found });
     }
-    if let Some(program) = &job.program {
-        program.check()?;
+    job.program.as_ref().map_or(Ok(()), ProgramJob::check)?;
+    job.command.as_ref().map_or(Ok(()), CommandJob::check)?;
+    if job.program.is_some() || job.command.is_some() {
         // Nobody can know where half of a stranger's program is.
         let unknown = |mark: &&Mark| !matches!(mark, Mark::Start | Mark::End);
         if let Some(&mark) = job.stops.iter().find(unknown) {
@@ -125,6 +126,7 @@ pub(super) mod tests {
                     stops: stops.into_iter().map(clip).collect(),
                     stop_by: StopBy::Waypoint,
                     program,
+                    command: None,
                 }
             },
         )
@@ -139,6 +141,7 @@ pub(super) mod tests {
             stops: vec![Mark::Half, Mark::Step(7)],
             stop_by: StopBy::Signal,
             program: None,
+            command: None,
         }
     }
 

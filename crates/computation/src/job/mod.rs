@@ -19,6 +19,7 @@
 //! The host trusts nothing that comes from the guest: see [`reader`] for the limits. The guest
 //! trusts the host, and still refuses a job that it cannot read.
 
+mod command;
 mod error;
 pub mod files;
 pub mod line;
@@ -29,6 +30,7 @@ pub mod program;
 pub mod reader;
 mod text;
 
+pub use command::CommandJob;
 pub use error::{JobError, ProtocolError};
 pub use files::{FileAssembler, GuestFile};
 pub use line::{parse_line, write_line};
@@ -65,6 +67,9 @@ pub struct Job {
     /// The user's program that it is to start, in place of a computation of the library.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub program: Option<ProgramJob>,
+    /// The command that it is to start in the file system of its disk, in place of either.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<CommandJob>,
 }
 
 /// How a guest stops at a mark on its way. At its end it always signals.

@@ -147,7 +147,7 @@ impl<'a> Bench<'a> {
             export: None,
             whole,
         };
-        run_replica(&context, index).await
+        run_replica(&context, index, None).await
     }
 
     /// Runs the clean replica, twice: it must be the same.

@@ -89,7 +89,9 @@ async fn wait_signal(
     let messages = LineReader::new().feed(&domain.take_console());
     match stop {
         Stop::Signal | Stop::Breakpoint => Ok(messages),
-        Stop::Shutdown(reason) => Err(unexpected(&messages, &format!("it shut down ({reason})"))),
+        Stop::Shutdown(reason) | Stop::OutOfStep(reason) => {
+            Err(unexpected(&messages, &format!("it shut down ({reason})")))
+        }
         Stop::Deadline => {
             let limit = limits.cpu.as_secs();
             Err(unexpected(

@@ -42,7 +42,7 @@ impl Identity {
         let kernel_digest = blake3::hash(&kernel).to_hex().to_string();
         let guest_digest = blake3::hash(&spec.initramfs).to_hex().to_string();
         let shape = format!(
-            "{FORMAT}\n{hypervisor}\n{kernel_digest}\n{guest_digest}\n{}\n{}\n{}\n{}\n{}\n{}\n{:?}\n{:?}",
+            "{FORMAT}\n{hypervisor}\n{kernel_digest}\n{guest_digest}\n{}\n{}\n{}\n{}\n{}\n{}\n{:?}\n{:?}\n{}",
             spec.memory_bytes,
             spec.cpu_model,
             spec.vcpus,
@@ -51,6 +51,7 @@ impl Identity {
             spec.kernel_arguments,
             spec.signal,
             spec.channel,
+            spec.recorded,
         );
         let key = blake3::hash(shape.as_bytes()).to_hex();
         Ok(Self {
@@ -385,6 +386,7 @@ mod tests {
             vcpus: 1,
             accelerator: Accelerator::Tcg,
             deterministic: true,
+            recorded: false,
             kernel: PathBuf::from("kernel"),
             initramfs: Vec::new(),
             kernel_arguments: String::new(),

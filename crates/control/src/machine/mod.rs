@@ -35,6 +35,9 @@ pub(crate) use request::{KVM_DEVICE, probe_kvm, see_usable};
 /// Guest memory of a replica, where nothing else is asked for.
 pub const DEFAULT_MEMORY_BYTES: u64 = 128 << 20;
 
+/// Guest memory of a replica with a disk: a distribution's programs, and its kernel's cache.
+pub const DISK_MEMORY_BYTES: u64 = 256 << 20;
+
 /// The CPU model of a replica, where nothing else is asked for: all that the accelerator has.
 pub const DEFAULT_CPU_MODEL: &str = "max";
 
@@ -69,6 +72,36 @@ pub struct PreparedMachine {
 /// There is no kernel, or this build holds no guest program.
 pub fn standard_spec() -> Result<MachineSpec, ControlError> {
     MachineRequest::default().spec()
+}
+
+/// The machine for a command in a disk of the user's: the standard one with room for strangers, the
+/// kernel's modules for disks and file systems, and a disk.
+///
+/// # Errors
+/// As for [`standard_spec`]; or the kernel's modules are not there.
+pub fn disk_spec() -> Result<MachineSpec, ControlError> {
+    let standard = standard_spec()?;
+    let program = guest::program().ok_or(ControlError::NoGuestProgram)?;
+    let not_ready = |detail: String| ControlError::NotReady { detail };
+    // The set-up puts them beside their kernel.
+    let modules = standard.kernel.with_file_name("modules");
+    let files = guest::disk::files(&modules).map_err(|error| not_ready(error.to_string()))?;
+    let files: Vec<guest::ExtraFile<'_>> = files
+        .iter()
+        .map(|(path, content)| guest::ExtraFile {
+            path,
+            mode: 0o644,
+            content,
+        })
+        .collect();
+    let initramfs = guest::initramfs(program, &files)
+        .map_err(|error| not_ready(format!("its initramfs cannot be built: {error}")))?;
+    Ok(MachineSpec {
+        memory_bytes: DISK_MEMORY_BYTES,
+        recorded: true,
+        initramfs,
+        ..standard
+    })
 }
 
 /// A machine with our guest program in it.
@@ -108,6 +141,7 @@ pub fn spec(
         vcpus: 1,
         accelerator,
         deterministic,
+        recorded: false,
         kernel,
         initramfs,
         kernel_arguments: guest::kernel_arguments(&options),

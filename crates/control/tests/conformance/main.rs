@@ -56,6 +56,7 @@ conformance! {
     register::a_flipped_register_holds_the_flipped_bit: both;
     register::a_register_that_there_is_not_is_refused_with_those_there_are: both;
     register::every_register_that_is_listed_takes_its_bits_and_no_more: both;
+    recorded::a_follower_does_what_was_recorded: [qemu: "it has no disks, so nothing to record"];
     ending::a_destroyed_machine_leaves_nothing: both;
     ending::a_running_machine_that_is_dropped_leaves_nothing: both;
     ending::its_process_is_a_child_of_ours: [qemu: "it has no process but the test's own"];

@@ -84,6 +84,7 @@ pub(crate) fn simulated_machine(directory: &Path) -> anyhow::Result<MachineSpec>
         vcpus: 1,
         accelerator: Accelerator::Tcg,
         deterministic: true,
+        recorded: false,
         kernel,
         initramfs: Vec::new(),
         kernel_arguments: String::new(),
@@ -108,6 +109,7 @@ pub(crate) fn chain(steps: u64, stops: &[Mark]) -> Job {
         steps,
         stops: stops.to_vec(),
         program: None,
+        command: None,
         stop_by: StopBy::Waypoint,
     }
 }

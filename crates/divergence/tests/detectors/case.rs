@@ -2,7 +2,7 @@
 
 use divergence::{Analysis, Context, Options, Replica, analyse};
 use model::{FindingKind, MetricSample, Outcome, PAGE_BYTES, Part, ReplicaIndex, Verdict};
-use state::{Base, ChangedPages, Memory, Registers, TerminalState};
+use state::{Base, ChangedPages, Memory, Registers, TerminalState, disk_block_name};
 use std::collections::BTreeMap;
 
 /// Pages of the machine; the snapshot's image holds none of them, so all are zero there.
@@ -97,6 +97,10 @@ pub(crate) fn good() -> TerminalState {
         registers: registers_of(&registers),
         log: ["start", "", "step 1", "end"].map(str::to_owned).to_vec(),
         files: BTreeMap::from([file("empty", 0), file("odd", 13), file("out", 16)]),
+        disk: BTreeMap::from([
+            (disk_block_name(0), vec![5; 32]),
+            (disk_block_name(0x1_0000), (1..=32).collect()),
+        ]),
         metrics: vec![
             metric("instructions", 1e9, true),
             metric("page_faults", 0.0, true),

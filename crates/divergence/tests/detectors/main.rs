@@ -25,6 +25,7 @@
 
 mod aligned;
 mod case;
+mod disk;
 mod hint;
 mod log;
 mod majority;
@@ -70,6 +71,7 @@ fn all() -> Vec<Case> {
         memory::cases(),
         register::cases(),
         output::cases(),
+        disk::cases(),
         log::cases(),
         metric::cases(),
         outcome::cases(),
@@ -91,8 +93,7 @@ fn there_are_enough_of_them() {
 fn every_part_has_a_case_that_shows_it_failing() {
     let cases = all();
     let parts = std::iter::successors(Some(Part::Outcome), |part| part_after(*part));
-    // No machine of a run has a disk yet, and its files are compared as files.
-    for part in parts.filter(|part| *part != Part::Disk) {
+    for part in parts {
         let shown = |case: &&Case| case.first.is_some_and(|(first, _)| first == part);
         let shown = cases.iter().filter(shown).count();
         assert!(shown >= 4, "{part}: only {shown} cases");

@@ -3,7 +3,7 @@
 //! Boot and restore differ only in where memory comes from and in `-incoming`; everything that
 //! shapes the machine is the same, or the restored state would not fit.
 
-use crate::traits::{Accelerator, Channel, MachineSpec, Signal};
+use crate::traits::{Accelerator, Channel, DiskFormat, MachineSpec, Signal};
 use std::ffi::OsString;
 use std::path::Path;
 
@@ -30,7 +30,27 @@ pub(super) struct Files<'a> {
     pub(super) kernel: &'a Path,
     /// The initramfs.
     pub(super) initramfs: &'a Path,
+    /// What a machine with a disk has besides.
+    pub(super) recorded: Option<RecordedFiles<'a>>,
 }
+
+/// What a machine with a disk has besides.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RecordedFiles<'a> {
+    /// Whether it is recorded, or follows a recording.
+    pub(super) records: bool,
+    /// Its recording.
+    pub(super) log: &'a Path,
+    /// The image that holds its saved state.
+    pub(super) state: &'a Path,
+    /// The image that takes what it writes to its disk.
+    pub(super) overlay: &'a Path,
+    /// Descriptor and format of the image below; none while there is no disk of anybody's.
+    pub(super) image: Option<(i32, DiskFormat)>,
+}
+
+/// The node and the device that is the disk, in reports and for the monitor.
+pub(super) const STATE_NODE: &str = "state";
 
 /// The arguments for a machine.
 pub(super) fn arguments(
@@ -51,13 +71,19 @@ pub(super) fn arguments(
     line.pair_os("-kernel", files.kernel.into());
     line.pair_os("-initrd", files.initramfs.into());
     line.pair("-append", spec.kernel_arguments.clone());
-    time_and_chance(&mut line, spec);
+    time_and_chance(&mut line, spec, files.recorded.as_ref());
     signals(&mut line, spec, files.console);
     // A snapshot says nothing of why its machine stood still: a restored one stands, whatever it
     // was, and QEMU cannot load one that stood at a breakpoint.
     line.words(&["-global", "migration.store-global-state=off"]);
-    if matches!(memory, MemorySource::CopyOnWrite(_)) {
-        line.words(&["-S", "-incoming", "defer"]);
+    if let Some(recorded) = &files.recorded {
+        disk(&mut line, recorded);
+    }
+    match (memory, &files.recorded) {
+        (MemorySource::Shared(_), _) => {}
+        (MemorySource::CopyOnWrite(_), None) => line.words(&["-S", "-incoming", "defer"]),
+        // The monitor loads a state that was saved while recording.
+        (MemorySource::CopyOnWrite(_), Some(_)) => line.words(&["-S"]),
     }
     line.0
 }
@@ -99,12 +125,60 @@ fn machine(line: &mut ArgumentList, spec: &MachineSpec, memory: MemorySource<'_>
 }
 
 /// A fixed calendar, a fixed seed, and virtual time counted in instructions.
-fn time_and_chance(line: &mut ArgumentList, spec: &MachineSpec) {
+///
+/// A recorded machine sleeps where its guest does: time that runs away while a disk works would be
+/// time-outs of the guest.
+fn time_and_chance(
+    line: &mut ArgumentList,
+    spec: &MachineSpec,
+    recorded: Option<&RecordedFiles<'_>>,
+) {
     line.pair("-rtc", "base=2024-01-01T00:00:00,clock=vm".to_owned());
     line.pair("-seed", "42".to_owned());
-    if spec.deterministic && spec.accelerator == Accelerator::Tcg {
+    if let Some(recorded) = recorded {
+        let mode = if recorded.records { "record" } else { "replay" };
+        let mut count = format!("shift={INSTRUCTION_SHIFT},sleep=on,rr={mode},rrfile=");
+        count.push_str(&escape(recorded.log).to_string_lossy());
+        line.pair("-icount", count);
+    } else if spec.deterministic && spec.accelerator == Accelerator::Tcg {
         line.pair("-icount", format!("shift={INSTRUCTION_SHIFT},sleep=off"));
     }
+}
+
+/// The disk, and the place of the saved state. Neither outlives the machine, so that nothing is
+/// brought to the host's disk: a follower spins while its request is not completed. What the guest writes goes into the overlay, by way
+/// of the node that holds each request back until the recording says that it was completed.
+fn disk(line: &mut ArgumentList, recorded: &RecordedFiles<'_>) {
+    let image = |line: &mut ArgumentList, node: &str, path: &Path, below: &str| {
+        let mut node = OsString::from(format!(
+            "driver=qcow2,node-name={node}{below},cache.no-flush=on,file.driver=file,\
+             file.cache.no-flush=on,file.filename="
+        ));
+        node.push(escape(path));
+        line.pair_os("-blockdev", node);
+    };
+    image(line, STATE_NODE, recorded.state, "");
+    let below = match recorded.image {
+        None => "",
+        Some((descriptor, format)) => {
+            line.pair("-add-fd", format!("fd={descriptor},set=1"));
+            let format = format.name();
+            line.pair(
+                "-blockdev",
+                format!(
+                    "driver={format},node-name=image,read-only=on,\
+                     file.driver=file,file.filename=/dev/fdset/1,file.read-only=on"
+                ),
+            );
+            ",backing=image"
+        }
+    };
+    image(line, "overlay", recorded.overlay, below);
+    line.pair(
+        "-blockdev",
+        "driver=blkreplay,node-name=disk,image=overlay".to_owned(),
+    );
+    line.pair("-device", "virtio-blk-pci,drive=disk".to_owned());
 }
 
 fn signals(line: &mut ArgumentList, spec: &MachineSpec, console: &Path) {
@@ -148,12 +222,22 @@ mod tests {
     use super::*;
 
     fn check(memory: MemorySource<'_>, present: &[&str], absent: &[&str]) {
+        check_with(None, memory, present, absent);
+    }
+
+    fn check_with(
+        recorded: Option<RecordedFiles<'_>>,
+        memory: MemorySource<'_>,
+        present: &[&str],
+        absent: &[&str],
+    ) {
         let spec = MachineSpec {
             memory_bytes: 128 << 20,
             cpu_model: "max".to_owned(),
             vcpus: 1,
             accelerator: Accelerator::Tcg,
             deterministic: true,
+            recorded: false,
             kernel: "vmlinuz".into(),
             initramfs: Vec::new(),
             kernel_arguments: "quiet".to_owned(),
@@ -165,6 +249,7 @@ mod tests {
             console: Path::new("/run/x/console"),
             kernel: Path::new("/run/x/kernel"),
             initramfs: Path::new("/run/x/initramfs"),
+            recorded,
         };
         let line: Vec<String> = arguments(&spec, memory, &files)
             .into_iter()
@@ -199,5 +284,37 @@ mod tests {
             ],
             &["share=on"],
         );
+    }
+
+    #[test]
+    fn the_image_of_a_disk_is_read_only_and_reached_by_descriptor() {
+        let recorded = RecordedFiles {
+            records: true,
+            log: Path::new("/run/x,y/log"),
+            state: Path::new("/run/x/state"),
+            overlay: Path::new("/run/x/overlay"),
+            image: Some((7, DiskFormat::Raw)),
+        };
+        let memory = MemorySource::CopyOnWrite(Path::new("/a/memory"));
+        check_with(
+            Some(recorded),
+            memory,
+            &[
+                "sleep=on,rr=record,rrfile=/run/x,,y/log",
+                "-add-fd fd=7,set=1",
+                "driver=raw,node-name=image,read-only=on,file.driver=file,\
+                 file.filename=/dev/fdset/1,file.read-only=on",
+                "node-name=overlay,backing=image,cache.no-flush=on",
+                "-S",
+            ],
+            &["-incoming", "sleep=off"],
+        );
+        let follower = RecordedFiles {
+            records: false,
+            image: None,
+            ..recorded
+        };
+        let memory = MemorySource::Shared(Path::new("/a/memory"));
+        check_with(Some(follower), memory, &["rr=replay"], &["backing=", "-S "]);
     }
 }

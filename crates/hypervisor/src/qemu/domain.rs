@@ -19,11 +19,13 @@ use crate::memory::mapping::GuestMemory;
 use crate::memory::sparse;
 use crate::process::child::OwnedChild;
 use crate::process::run_directory::RunDirectory;
-use crate::process::{page_faults, thread_cpu_ns};
+use crate::process::{page_faults, process_cpu_ns, thread_cpu_ns};
 use crate::qemu::console::Console;
 use crate::qemu::debugger::Debugger;
 use crate::qemu::ending::{exited, explain};
 use crate::qemu::qmp::{Monitor, MonitorEvent};
+use crate::qemu::recorded::Course;
+use crate::qemu::recording::Recording;
 use crate::qemu::registers;
 use crate::traits::{Domain, RegisterSet, Snapshot, Stop, Usage, WaitLimits};
 use async_trait::async_trait;
@@ -54,6 +56,8 @@ pub(super) struct QemuDomain {
     pub(super) memory_bytes: u64,
     /// Whether its memory is a private view of a snapshot's.
     pub(super) restored: bool,
+    /// What a machine with a disk has besides.
+    pub(super) recorded: Option<Course>,
     pub(super) threads: Vec<i32>,
     pub(super) vcpus: u32,
     pub(super) debugger: Option<Debugger>,
@@ -88,6 +92,11 @@ impl QemuDomain {
                 let reason = event.data.get("reason").and_then(|reason| reason.as_str());
                 *pending = Some(Stop::Shutdown(reason.unwrap_or("unknown").to_owned()));
             }
+            "BLOCK_IO_ERROR" => {
+                let reason = event.data.get("reason").and_then(|reason| reason.as_str());
+                let reason = reason.unwrap_or("of an unknown reason");
+                *pending = Some(Stop::Shutdown(format!("its disk cannot be used: {reason}")));
+            }
             "STOP" => return true,
             _ => {}
         }
@@ -100,7 +109,10 @@ impl QemuDomain {
     }
 
     /// Pauses a running machine at its limit; it may have stopped by itself in the meantime.
-    async fn pause(&mut self, mut pending: Option<Stop>) -> Result<Stop, HypervisorError> {
+    pub(super) async fn pause(
+        &mut self,
+        mut pending: Option<Stop>,
+    ) -> Result<Stop, HypervisorError> {
         if let Err(error) = self.monitor.execute(qapi::qmp::stop {}).await {
             return Err(explain(&mut self.child, &self.directory, error).await);
         }
@@ -111,7 +123,15 @@ impl QemuDomain {
         Ok(pending.unwrap_or(Stop::Deadline))
     }
 
+    /// The debugger stub. Not of a follower: QEMU saves a replaying machine when one is attached,
+    /// into its disk.
     async fn debugger(&mut self) -> Result<&mut Debugger, HypervisorError> {
+        if self.watchdog().is_some() {
+            return Err(HypervisorError::Unsupported {
+                hypervisor: "qemu",
+                what: "debug a machine that follows a recording",
+            });
+        }
         if self.debugger.is_none() {
             // A socket's path has at most 107 bytes, which a run directory may use up alone. The
             // emulator works in its directory, and we reach that by descriptor.
@@ -157,12 +177,13 @@ impl Domain for QemuDomain {
         let mut ticker = interval(LIMIT_CHECK);
         ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut pending = None;
+        let mut watchdog = self.watchdog();
         loop {
             match self.wake(&mut ticker).await {
                 Wake::Event(Some(event)) => {
                     if Self::meaning(&event, &mut pending) {
                         self.console.drain();
-                        return Ok(pending.unwrap_or(Stop::Breakpoint));
+                        return Ok(pending.unwrap_or_else(|| self.bare_stop()));
                     }
                 }
                 Wake::Event(None) => {
@@ -172,6 +193,10 @@ impl Domain for QemuDomain {
                     };
                     return Err(explain(&mut self.child, &self.directory, closed).await);
                 }
+                Wake::Ended(status) if watchdog.is_some() => {
+                    let gave_up = exited(&self.directory, "following a recording", &status);
+                    return Ok(Stop::OutOfStep(gave_up.to_string()));
+                }
                 Wake::Ended(status) => {
                     return Err(exited(&self.directory, "the guest was running", &status));
                 }
@@ -179,6 +204,12 @@ impl Domain for QemuDomain {
             }
             if pending.is_none() && self.over(limits, since) {
                 return self.pause(pending).await;
+            }
+            if let Some(watchdog) = &mut watchdog
+                && pending.is_none()
+                && let Some(stop) = self.out_of_step(watchdog).await?
+            {
+                return Ok(stop);
             }
         }
     }
@@ -211,6 +242,10 @@ impl Domain for QemuDomain {
         bytes: &[u8],
     ) -> Result<(), HypervisorError> {
         self.check_range(address.0, bytes.len())?;
+        if self.watchdog().is_some() {
+            // Data only: code that was translated stays as it was.
+            return self.memory.write(address.0, bytes);
+        }
         let debugger = self.debugger().await?;
         debugger.write_physical(address.0, bytes).await
     }
@@ -277,7 +312,10 @@ impl Domain for QemuDomain {
     }
 
     async fn snapshot(&mut self, directory: &Path) -> Result<Snapshot, HypervisorError> {
-        self.save(directory).await
+        match self.recorded {
+            Some(_) => self.save_recorded(directory).await,
+            None => self.save(directory).await,
+        }
     }
 
     async fn export(&mut self, memory: &Path, registers: &Path) -> Result<(), HypervisorError> {
@@ -295,6 +333,14 @@ impl Domain for QemuDomain {
         fs::write(registers, text).map_err(HypervisorError::file("write", registers))
     }
 
+    fn disk_changes(&mut self) -> Result<Option<File>, HypervisorError> {
+        self.open_overlay()
+    }
+
+    async fn recording(self: Box<Self>, limits: WaitLimits) -> Result<Recording, HypervisorError> {
+        self.end_recording(limits).await
+    }
+
     fn usage(&self) -> Usage {
         let pid = self.child.pid();
         let cpu_ns = self
@@ -306,6 +352,10 @@ impl Domain for QemuDomain {
             vcpu_cpu: Elapsed::from_ns(cpu_ns),
             host_page_faults: page_faults(pid).unwrap_or(0),
         }
+    }
+
+    fn is_there(&self) -> bool {
+        process_cpu_ns(self.child.pid()).is_some()
     }
 
     fn pid(&self) -> i32 {

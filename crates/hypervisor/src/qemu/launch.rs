@@ -16,7 +16,8 @@ use crate::qemu::console::Console;
 use crate::qemu::domain::QemuDomain;
 use crate::qemu::ending::{exited, explain};
 use crate::qemu::qmp::Monitor;
-use crate::traits::{MachineSpec, Snapshot};
+use crate::qemu::recorded::{Course as DomainCourse, RecordedPlace};
+use crate::traits::{Course, DiskImage, MachineSpec, Snapshot};
 use rustix::thread::{CpuSet, Pid, sched_setaffinity};
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -38,6 +39,7 @@ pub(super) struct Launched {
     vcpus: u32,
     restored: bool,
     cpus: Vec<u32>,
+    recorded: Option<RecordedPlace>,
     run: Arc<RunDirectory>,
 }
 
@@ -51,14 +53,13 @@ pub(super) async fn boot(
     let directory = new_directory(run)?;
     let memory = directory.join("memory");
     let source = MemorySource::Shared(&memory);
-    launch(
-        binary,
-        run,
-        spec,
-        (&directory, source, &memory),
-        (Vec::new(), cpus),
-    )
-    .await
+    let recorded = if spec.recorded {
+        Some(RecordedPlace::for_boot(&directory, run.user())?)
+    } else {
+        None
+    };
+    let place = (directory.as_path(), source, memory.as_path());
+    launch((binary, run), spec, place, recorded, (Vec::new(), cpus)).await
 }
 
 /// Starts an emulator that waits for a snapshot's state over a private view of its memory.
@@ -74,7 +75,42 @@ pub(super) async fn restore(
     let through = PathBuf::from(format!("/proc/self/fd/{}", memory.as_raw_fd()));
     let source = MemorySource::CopyOnWrite(&through);
     let place = (directory.as_path(), source, snapshot.memory.as_path());
-    launch(binary, run, spec, place, (vec![memory.into()], cpus)).await
+    launch(
+        (binary, run),
+        spec,
+        place,
+        None,
+        (vec![memory.into()], cpus),
+    )
+    .await
+}
+
+/// The same with a disk over an image, recorded or following a recording.
+pub(super) async fn restore_with_disk(
+    (binary, run): (&QemuBinary, &Arc<RunDirectory>),
+    spec: &MachineSpec,
+    snapshot: &Snapshot,
+    cpus: &[u32],
+    (disk, course): (&DiskImage, Course<'_>),
+) -> Result<Launched, HypervisorError> {
+    let directory = new_directory(run)?;
+    let memory = lend(&snapshot.memory, run.user())?;
+    let through = PathBuf::from(format!("/proc/self/fd/{}", memory.as_raw_fd()));
+    let source = MemorySource::CopyOnWrite(&through);
+    let place = (directory.as_path(), source, snapshot.memory.as_path());
+    // Opened by us, so that the emulator's user needs no way to it.
+    let image = File::open(&disk.path).map_err(HypervisorError::file("open", &disk.path))?;
+    let mut recorded = RecordedPlace::for_disk(&directory, run.user(), snapshot, (disk, course))?;
+    recorded.image = Some((image.as_raw_fd(), disk.format));
+    let inherited = vec![memory.into(), image.into()];
+    launch(
+        (binary, run),
+        spec,
+        place,
+        Some(recorded),
+        (inherited, cpus),
+    )
+    .await
 }
 
 /// Opens a file of ours and lets the emulator's user read it, and never write it: it stays ours,
@@ -89,10 +125,10 @@ pub(super) fn lend(path: &Path, user: Option<u32>) -> Result<File, HypervisorErr
 }
 
 async fn launch(
-    binary: &QemuBinary,
-    run: &Arc<RunDirectory>,
+    (binary, run): (&QemuBinary, &Arc<RunDirectory>),
     spec: &MachineSpec,
     (directory, source, memory_file): (&Path, MemorySource<'_>, &Path),
+    recorded: Option<RecordedPlace>,
     (mut inherited, cpus): (Vec<OwnedFd>, &[u32]),
 ) -> Result<Launched, HypervisorError> {
     let console_path = directory.join("console");
@@ -106,6 +142,7 @@ async fn launch(
         console: &console_path,
         kernel: &kernel,
         initramfs: &initramfs,
+        recorded: recorded.as_ref().map(RecordedPlace::files),
     };
     let errors_path = directory.join("errors");
     let errors = File::create(&errors_path).map_err(HypervisorError::file("make", &errors_path))?;
@@ -136,6 +173,7 @@ async fn launch(
         vcpus: spec.vcpus,
         restored: matches!(source, MemorySource::CopyOnWrite(_)),
         cpus: cpus.to_vec(),
+        recorded,
         run: Arc::clone(run),
     })
 }
@@ -220,6 +258,7 @@ impl Launched {
             memory_file: self.memory_file,
             memory_bytes: self.memory_bytes,
             restored: self.restored,
+            recorded: self.recorded.map(DomainCourse::begin),
             threads,
             vcpus: self.vcpus,
             debugger: None,

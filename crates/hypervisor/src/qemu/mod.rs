@@ -4,6 +4,8 @@
 //! * `launch`: an emulator process with its monitor, console and files
 //! * `domain`: the life of one machine
 //! * `snapshot`: saving and loading; `ending`: its unasked end
+//! * [`recording`]: what happened to one machine, for others to do the same; `recorded`: machines
+//!   that do either; `empty_image`: what their disks begin with
 //! * [`qmp`], `debugger`, [`registers`]: what is said over which wire
 //! * [`binary`]: which QEMU, and whether it is new enough
 
@@ -12,9 +14,12 @@ pub mod command_line;
 mod console;
 mod debugger;
 mod domain;
+pub(crate) mod empty_image;
 mod ending;
 mod launch;
 pub mod qmp;
+mod recorded;
+pub mod recording;
 pub mod registers;
 mod snapshot;
 
@@ -22,7 +27,9 @@ use crate::error::HypervisorError;
 use crate::host::need_space;
 use crate::memory::changed::PageListMethod;
 use crate::process::run_directory::RunDirectory;
-use crate::traits::{Accelerator, Capabilities, Domain, Hypervisor, MachineSpec, Snapshot};
+use crate::traits::{
+    Accelerator, Capabilities, Course, DiskImage, Domain, Hypervisor, MachineSpec, Snapshot,
+};
 use async_trait::async_trait;
 use binary::QemuBinary;
 use std::sync::Arc;
@@ -98,6 +105,22 @@ impl Hypervisor for QemuHypervisor {
         let launched = launch::restore(&self.binary, &self.run, spec, snapshot, cpus).await?;
         let mut domain = launched.into_domain(self.page_list).await?;
         domain.load(snapshot).await?;
+        Ok(Box::new(domain))
+    }
+
+    async fn restore_with_disk(
+        &self,
+        spec: &MachineSpec,
+        snapshot: &Snapshot,
+        cpus: &[u32],
+        (disk, course): (&DiskImage, Course<'_>),
+    ) -> Result<Box<dyn Domain>, HypervisorError> {
+        need_space(self.run.path(), RUN_SPACE_BYTES, "a replica's files")?;
+        let place = (&self.binary, &self.run);
+        let launched =
+            launch::restore_with_disk(place, spec, snapshot, cpus, (disk, course)).await?;
+        let mut domain = launched.into_domain(self.page_list).await?;
+        domain.load_recorded().await?;
         Ok(Box::new(domain))
     }
 }

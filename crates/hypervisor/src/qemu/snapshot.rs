@@ -26,7 +26,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 /// How long a save or a load of device state may take on a busy host.
-const MIGRATION_DEADLINE: Duration = Duration::from_secs(120);
+pub(super) const MIGRATION_DEADLINE: Duration = Duration::from_secs(120);
 
 /// Room for device state beside the memory file.
 const DEVICE_SPACE_BYTES: u64 = 16 << 20;
@@ -126,7 +126,7 @@ impl QemuDomain {
     }
 }
 
-fn capabilities() -> qapi::qmp::migrate_set_capabilities {
+pub(super) fn capabilities() -> qapi::qmp::migrate_set_capabilities {
     let on = |capability| MigrationCapabilityStatus {
         capability,
         state: true,

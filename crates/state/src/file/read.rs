@@ -42,6 +42,7 @@ pub fn read_state(input: &mut impl Read) -> Result<StateFile, StateFileError> {
         registers: header.registers,
         log,
         files,
+        disk: Default::default(),
         metrics: header.metrics,
         outcome: header.outcome,
         result_digest: header.result_digest,

@@ -310,7 +310,7 @@ fn anchor(text: &str) -> Result<control::image::Anchor, String> {
         .map_err(|error: control::image::AnchorError| error.to_string())
 }
 
-fn image_format(name: &str) -> Result<disk::Format, String> {
+pub(crate) fn image_format(name: &str) -> Result<disk::Format, String> {
     disk::Format::from_name(name).ok_or_else(|| "one of raw, qcow2, vmdk, vhdx".to_owned())
 }
 

@@ -7,9 +7,10 @@ use crate::progress::Bar;
 use crate::report::html::Subject;
 use crate::{config, notify, output, report, session};
 use computation::{Sensitivity, Target, find, select};
+use control::command::CommandRequest;
 use control::injection::Injection;
 use control::program::ProgramRequest;
-use control::{Computation, ControlError, Keep, Program, RunRequest, Session};
+use control::{Command, Computation, ControlError, Keep, Program, RunRequest, Session};
 use model::{Run, Verdict};
 use schema::{Document, RunDocument, RunListDocument, RunRow};
 use std::path::Path;
@@ -97,9 +98,10 @@ fn worse(one: u8, other: u8) -> u8 {
 
 /// What the flags ask for: one request for each computation.
 fn requests(arguments: &StartArgs) -> Result<Vec<RunRequest>, Failure> {
-    let parse = match arguments.program {
-        Some(_) => Injection::parse_for_program,
-        None => Injection::parse,
+    let parse = if arguments.program.is_some() || arguments.disk.is_some() {
+        Injection::parse_for_program
+    } else {
+        Injection::parse
     };
     let injections = arguments
         .inject
@@ -109,7 +111,8 @@ fn requests(arguments: &StartArgs) -> Result<Vec<RunRequest>, Failure> {
         .map_err(ControlError::from)?;
     let picks = picks(arguments)?;
     let share = 1.0 / (picks.len() as f64 * f64::from(arguments.replicas.max(1)));
-    let chosen = arguments.computation.is_none() && arguments.program.is_none();
+    let chosen =
+        arguments.computation.is_none() && arguments.program.is_none() && arguments.disk.is_none();
     Ok(picks
         .into_iter()
         .map(|(computation, choice)| RunRequest {
@@ -141,6 +144,9 @@ type Pick = (Computation, Option<String>);
 
 fn picks(arguments: &StartArgs) -> Result<Vec<Pick>, Failure> {
     // Said here: a rule of the parser would be overruled by the named computation.
+    if let Some(image) = &arguments.disk {
+        return Ok(vec![(command(arguments, image)?, None)]);
+    }
     let given = !arguments.file.is_empty() || !arguments.arguments.is_empty();
     if arguments.program.is_none() && (given || arguments.stdin.is_some()) {
         return Err(Failure::usage(
@@ -179,6 +185,24 @@ fn picks(arguments: &StartArgs) -> Result<Vec<Pick>, Failure> {
     Ok(picks
         .map(|(computation, why)| (computation.into(), Some(why)))
         .collect())
+}
+
+/// The command in a disk.
+fn command(arguments: &StartArgs, image: &Path) -> Result<Computation, Failure> {
+    if arguments.arguments.is_empty() {
+        return Err(Failure::usage(
+            "--disk needs a command that is to run in it".to_owned(),
+            Some(
+                "it follows --, as in: run start --disk IMAGE -- sha256sum /etc/passwd".to_owned(),
+            ),
+        ));
+    }
+    let command = Command::load(&CommandRequest {
+        image: image.to_path_buf(),
+        format: arguments.format,
+        words: arguments.arguments.clone(),
+    })?;
+    Ok(Computation::Command(Arc::new(command)))
 }
 
 async fn ls(global: &Global, limit: u32) -> Result<ExitCode, Failure> {

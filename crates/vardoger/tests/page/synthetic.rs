@@ -57,6 +57,7 @@ impl Synthetic {
                 seed: 7,
                 steps: 601,
                 program: None,
+                command: None,
             },
             deterministic: true,
             verdict: if differs {

@@ -6,6 +6,7 @@ pub(crate) mod ending;
 pub(crate) mod lost;
 pub(crate) mod memory;
 pub(crate) mod page;
+pub(crate) mod recorded;
 pub(crate) mod register;
 pub(crate) mod restore;
 pub(crate) mod saved;

@@ -67,6 +67,18 @@ pub(crate) enum GuestError {
         attempt: &'static str,
         source: io::Error,
     },
+    /// A module of the kernel could not be loaded.
+    #[error("load the kernel's module {name}: {source}")]
+    Module { name: String, source: io::Error },
+    /// The disk holds no system that could be used.
+    #[error("the disk holds no file system with a system in it: {0}")]
+    NoSystem(String),
+    /// What was written to the disk could not be brought there.
+    #[error("flush the disk: {0}")]
+    Flush(io::Error),
+    /// The command is not on the disk, or not one that can be started.
+    #[error("cannot start `{command}` on the disk: {source}")]
+    Command { command: String, source: io::Error },
     /// The kernel does not start the program.
     #[error("the kernel does not start the program: {0}")]
     Exec(io::Error),

@@ -5,7 +5,7 @@
 //!       ─► mailbox, symbols ─► "hello" ─► stop      the host copies the symbols
 //!       ─► symbols freed    ─► "ready" ─► stop      the host snapshots, and writes a job
 //!       ─► job read ─► buffers named ─► steps ─► [ "mark" ─► stop ]… at the marks that the job names
-//!             └─► or a program of the user's: see the module `program`
+//!             └─► or a program of the user's, or a command in his disk: see the module `program`
 //!       ─► metrics, "result", "mark end" ─► stop    the terminal state
 //!       ─► power off
 //!  on any error after the channel is open: "failed" ─► stop ─► power off
@@ -23,6 +23,7 @@
 
 mod buffers;
 mod clock;
+mod disk;
 mod error;
 mod host;
 mod mounts;
@@ -85,9 +86,10 @@ fn attend(host: &Host) -> Result<(), GuestError> {
     host.say(&Message::Ready)?;
     host.stop();
     let job = job::decode_job(&mailbox.read_volatile())?;
-    match &job.program {
-        Some(program) => program::perform(host, &job, program),
-        None => work::perform(host, &job),
+    match (&job.command, &job.program) {
+        (Some(command), _) => program::perform_command(host, &job, command),
+        (None, Some(program)) => program::perform(host, &job, program),
+        (None, None) => work::perform(host, &job),
     }
 }
 

@@ -9,33 +9,39 @@
     reason = "fork, exec and ptrace, and the calls between fork and exec, have no safe form"
 )]
 
-use super::payload::Files;
-use super::{USER, WORK_DIRECTORY};
 use crate::error::GuestError;
-use computation::job::ProgramJob;
 use rustix::fs::{Mode, OFlags, open};
 use rustix::pipe::{PipeFlags, pipe_with};
 use std::ffi::{CString, c_char, c_int, c_long, c_ulong};
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::os::unix::ffi::OsStrExt as _;
+use std::path::PathBuf;
 use std::ptr;
-
-/// All that is in a program's environment.
-const ENVIRONMENT: [&str; 5] = [
-    "HOME=/work",
-    "LANG=C",
-    "PATH=/program",
-    "TMPDIR=/tmp",
-    "TZ=UTC",
-];
 
 /// Processes and threads of the user: a fork bomb ends here, and a threaded program does not.
 const MAX_PROCESSES: u64 = 128;
 /// The longest file: beyond any directory's room, so that a full one is seen as full; it only
 /// bounds files of holes.
 const MAX_FILE_BYTES: u64 = 256 << 20;
+
+/// What a process is to become.
+pub(super) struct Start {
+    /// Executables, of which the first is run that is there.
+    pub(super) executables: Vec<String>,
+    /// Its arguments, with the zeroth.
+    pub(super) arguments: Vec<String>,
+    /// All that is in its environment.
+    pub(super) environment: &'static [&'static str],
+    /// Its standard input.
+    pub(super) stdin: PathBuf,
+    /// What it sees as the root of all files, where that is not ours.
+    pub(super) root: Option<&'static str>,
+    /// Its working directory.
+    pub(super) directory: &'static str,
+    /// Its user, who has limits and no way to privileges; root where absent.
+    pub(super) user: Option<u32>,
+}
 
 /// The process, and our ends of its streams.
 pub(super) struct Child {
@@ -62,21 +68,24 @@ pub(super) enum Change {
 
 impl Child {
     /// Starts the process; it waits before its exec until [`Child::open_gate`].
-    pub(super) fn start(program: &ProgramJob, files: &Files) -> Result<(Self, Gate), GuestError> {
+    pub(super) fn start(start: &Start) -> Result<(Self, Gate), GuestError> {
         let (stdout, stdout_end) = pipe()?;
         let (stderr, stderr_end) = pipe()?;
         let (failure, failure_end) = pipe()?;
         let (gate_end, gate) = pipe()?;
         let stdin = open(
-            &files.stdin,
+            &start.stdin,
             OFlags::RDONLY | OFlags::CLOEXEC,
             Mode::empty(),
         );
         let stdin = stdin.map_err(|error| process("open the input of")(error.into()))?;
         let plan = Plan {
-            executable: c_string(files.executable.as_os_str().as_bytes()),
-            arguments: words([&program.name].into_iter().chain(&program.arguments)),
-            environment: words(ENVIRONMENT.iter()),
+            executables: words(start.executables.iter()),
+            arguments: words(start.arguments.iter()),
+            environment: words(start.environment.iter()),
+            root: start.root.map(|root| c_string(root.as_bytes())),
+            directory: c_string(start.directory.as_bytes()),
+            user: start.user,
             streams: [&stdin, &stdout_end, &stderr_end].map(AsRawFd::as_raw_fd),
             gate: gate_end.as_raw_fd(),
             gate_of_parent: gate.as_raw_fd(),
@@ -205,9 +214,12 @@ fn meaning(status: c_int) -> Change {
 
 /// What the process needs between fork and exec.
 struct Plan {
-    executable: CString,
+    executables: Vec<CString>,
     arguments: Vec<CString>,
     environment: Vec<CString>,
+    root: Option<CString>,
+    directory: CString,
+    user: Option<u32>,
     streams: [RawFd; 3],
     gate: RawFd,
     gate_of_parent: RawFd,
@@ -252,32 +264,45 @@ impl Plan {
             ))?;
             libc::signal(libc::SIGPIPE, libc::SIG_DFL);
             limit(libc::RLIMIT_CORE, 0)?;
-            limit(libc::RLIMIT_NPROC, MAX_PROCESSES)?;
-            limit(libc::RLIMIT_FSIZE, MAX_FILE_BYTES)?;
             check(libc::setgroups(0, ptr::null()))?;
-            check(libc::setgid(USER))?;
-            check(libc::setuid(USER))?;
-            check(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))?;
+            if let Some(root) = &self.root {
+                check(libc::chroot(root.as_ptr()))?;
+            }
+            if let Some(user) = self.user {
+                limit(libc::RLIMIT_NPROC, MAX_PROCESSES)?;
+                limit(libc::RLIMIT_FSIZE, MAX_FILE_BYTES)?;
+                check(libc::setgid(user))?;
+                check(libc::setuid(user))?;
+                check(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))?;
+            }
             libc::umask(0o022);
-            check(libc::chdir(c_string(WORK_DIRECTORY.as_bytes()).as_ptr()))
+            check(libc::chdir(self.directory.as_ptr()))
         }
     }
 
+    /// Becomes the first executable that is there; returns why none could be run.
     fn exec(&self) -> io::Error {
         let pointers = |words: &[CString]| -> Vec<*const c_char> {
             let words = words.iter().map(|word| word.as_ptr());
             words.chain([ptr::null()]).collect()
         };
         let (arguments, environment) = (pointers(&self.arguments), pointers(&self.environment));
-        // SAFETY: both lists end with a null pointer, and their words outlive the call.
-        unsafe {
-            libc::execve(
-                self.executable.as_ptr(),
-                arguments.as_ptr(),
-                environment.as_ptr(),
-            )
-        };
-        io::Error::last_os_error()
+        let mut failed = io::Error::from_raw_os_error(libc::ENOENT);
+        for executable in &self.executables {
+            // SAFETY: both lists end with a null pointer, and their words outlive the call.
+            unsafe {
+                libc::execve(
+                    executable.as_ptr(),
+                    arguments.as_ptr(),
+                    environment.as_ptr(),
+                )
+            };
+            let error = io::Error::last_os_error();
+            if !matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) {
+                failed = error;
+            }
+        }
+        failed
     }
 }
 

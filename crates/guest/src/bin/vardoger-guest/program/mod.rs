@@ -13,6 +13,8 @@
 //! program does, this process goes on: what it writes is bounded, its processes are counted, and
 //! the kernel kills any of them before it kills this one.
 //!
+//! A command in the user's own disk is started and seen to its end in the same way: see [`command`].
+//!
 //! | path | what |
 //! |---|---|
 //! | `/program/NAME` | the executable, owned by root |
@@ -20,6 +22,7 @@
 //! | `/tmp` | in memory, looked at by nobody |
 
 mod child;
+mod command;
 mod leavings;
 mod others;
 mod payload;
@@ -31,11 +34,14 @@ use crate::error::GuestError;
 use crate::host::Host;
 use crate::stops::Stops;
 use crate::work::{log, metric};
+use child::Start;
+pub(crate) use command::perform as perform_command;
 use computation::job::program::result_digest;
 use computation::job::{
     ExitStatus, Job, JobResult, Mark, Message, ProgramEnd, ProgramJob, file_messages,
 };
 use leavings::Leavings;
+use others::Whose;
 use stream::Stream;
 use watch::Watch;
 
@@ -45,6 +51,14 @@ const USER: u32 = 1000;
 const PROGRAM_DIRECTORY: &str = "/program";
 /// Where a program works.
 const WORK_DIRECTORY: &str = "/work";
+/// All that is in a program's environment.
+const ENVIRONMENT: [&str; 5] = [
+    "HOME=/work",
+    "LANG=C",
+    "PATH=/program",
+    "TMPDIR=/tmp",
+    "TZ=UTC",
+];
 
 /// Starts a program and sees it to its end.
 pub(crate) fn perform(host: &Host, job: &Job, program: &ProgramJob) -> Result<(), GuestError> {
@@ -52,7 +66,17 @@ pub(crate) fn perform(host: &Host, job: &Job, program: &ProgramJob) -> Result<()
     let files = payload::receive(host, program, &mut stops)?;
     log(host, format!("{}: started", program.name))?;
     let mut streams = [Stream::new("stdout"), Stream::new("stderr")];
-    let mut watch = Watch::begin(host, program, files)?;
+    let name = [&program.name].into_iter();
+    let start = Start {
+        executables: vec![files.executable.display().to_string()],
+        arguments: name.chain(&program.arguments).cloned().collect(),
+        environment: &ENVIRONMENT,
+        stdin: files.stdin,
+        root: None,
+        directory: WORK_DIRECTORY,
+        user: Some(USER),
+    };
+    let mut watch = Watch::begin(host, &start)?;
     let tsc_start = clock::time_stamp();
     watch.until_started()?;
     if job.stops.contains(&Mark::Start) {
@@ -61,7 +85,7 @@ pub(crate) fn perform(host: &Host, job: &Job, program: &ProgramJob) -> Result<()
         stops.stop(tsc);
     }
     let status = watch.until_end(&mut streams)?;
-    others::kill(watch.pid());
+    others::kill(Whose::Programs, watch.pid());
     watch.drain(&mut streams, watch::ALL_PIECES)?;
     let tsc = clock::time_stamp();
     let leavings = leavings::read()?;

@@ -1,11 +1,10 @@
 //! Watches a program: what it writes, and what becomes of its process.
 
-use super::child::{self, Change, Child, Gate};
-use super::payload::Files;
+use super::child::{self, Change, Child, Gate, Start};
 use super::stream::Stream;
 use crate::error::GuestError;
 use crate::host::Host;
-use computation::job::{ExitStatus, ProgramJob};
+use computation::job::ExitStatus;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{Errno, ioctl_fionbio, read};
 use signals::Signals;
@@ -33,13 +32,9 @@ pub(super) struct Watch<'a> {
 
 impl<'a> Watch<'a> {
     /// Starts the process; it stands before its exec.
-    pub(super) fn begin(
-        host: &'a Host,
-        program: &ProgramJob,
-        files: Files,
-    ) -> Result<Self, GuestError> {
+    pub(super) fn begin(host: &'a Host, start: &Start) -> Result<Self, GuestError> {
         let ended = Signals::of_children().map_err(failed("hear of"))?;
-        let (child, gate) = Child::start(program, &files)?;
+        let (child, gate) = Child::start(start)?;
         for stream in [&child.stdout, &child.stderr] {
             ioctl_fionbio(stream, true).map_err(|error| failed("read from")(error.into()))?;
         }

@@ -3,12 +3,8 @@
 //! A module names what it depends on in itself: `depends=one,two`, ended by a zero. A dependency
 //! for which there is no file is built into the kernel.
 
-use anyhow::{Context, Result, ensure};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-
-/// What every guest needs: its disks and its channel.
-const ALWAYS: [&str; 3] = ["virtio_pci", "virtio_blk", "virtio_console"];
 
 /// What a module asks the kernel for by another name, if it is there: sums of other kinds.
 const BESIDE: [(&str, &[&str]); 2] = [
@@ -16,34 +12,59 @@ const BESIDE: [(&str, &[&str]); 2] = [
     ("vfat", &["nls_cp437", "nls_ascii", "nls_iso8859_1"]),
 ];
 
+/// Why modules cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ModuleError {
+    /// There is no directory of modules, or it cannot be read.
+    #[error("no modules of the guests' kernel in {directory}: {source}")]
+    NoDirectory {
+        /// The directory.
+        directory: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The kernel has no such module.
+    #[error("the guests' kernel has no module {0}")]
+    Missing(String),
+    /// A module's file cannot be read.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+}
+
 /// A module to load.
 #[derive(Debug)]
-pub(crate) struct Module {
+pub struct Module {
     /// Its name.
-    pub(crate) name: String,
+    pub name: String,
     /// Its file.
-    pub(crate) content: Vec<u8>,
+    pub content: Vec<u8>,
 }
 
 /// The modules of one directory.
 #[derive(Debug)]
-pub(crate) struct Modules {
+pub struct Modules {
     files: BTreeMap<String, PathBuf>,
     chosen: Vec<Module>,
 }
 
 impl Modules {
     /// Looks at a directory.
-    pub(crate) fn of(directory: &Path) -> Result<Self> {
-        let missing = || {
-            format!(
-                "no modules of the guests' kernel in {}: scripts/test unpacks them",
-                directory.display()
-            )
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn of(directory: &Path) -> Result<Self, ModuleError> {
+        let missing = |source| ModuleError::NoDirectory {
+            directory: directory.to_path_buf(),
+            source,
         };
         let mut files = BTreeMap::new();
-        for entry in std::fs::read_dir(directory).with_context(missing)? {
-            let path = entry?.path();
+        for entry in std::fs::read_dir(directory).map_err(missing)? {
+            let path = entry.map_err(missing)?.path();
             if path.extension().is_some_and(|extension| extension == "ko") {
                 files.insert(
                     plain(&path.file_stem().unwrap_or_default().to_string_lossy()),
@@ -55,29 +76,34 @@ impl Modules {
         Ok(Self { files, chosen })
     }
 
-    /// The modules that a guest needs that is asked for these, in order.
-    pub(crate) fn chosen(mut self, asked: &[String]) -> Result<Vec<Module>> {
-        for name in ALWAYS.into_iter().chain(asked.iter().map(String::as_str)) {
-            ensure!(
-                self.files.contains_key(&plain(name)),
-                "the guests' kernel has no module {name}"
-            );
+    /// The modules that a guest needs that is asked for these, in order: those that were not given
+    /// before.
+    ///
+    /// # Errors
+    /// One that is asked for is not there, or a file cannot be read.
+    pub fn choose_all<'a>(
+        &mut self,
+        asked: impl IntoIterator<Item = &'a str>,
+    ) -> Result<Vec<Module>, ModuleError> {
+        for name in asked {
+            if !self.files.contains_key(&plain(name)) {
+                return Err(ModuleError::Missing(name.to_owned()));
+            }
             self.choose(name)?;
             for (_, beside) in BESIDE.iter().filter(|(of, _)| *of == name) {
                 beside.iter().try_for_each(|name| self.choose(name))?;
             }
         }
-        Ok(self.chosen)
+        Ok(std::mem::take(&mut self.chosen))
     }
 
     /// A module after all that it depends on. No module depends on itself.
-    fn choose(&mut self, name: &str) -> Result<()> {
+    fn choose(&mut self, name: &str) -> Result<(), ModuleError> {
         // Taken out, so that each is chosen once.
         let Some(path) = self.files.remove(&plain(name)) else {
             return Ok(());
         };
-        let content =
-            std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let content = std::fs::read(&path).map_err(|source| ModuleError::Read { path, source })?;
         for needed in depends(&content) {
             self.choose(&needed)?;
         }
@@ -108,14 +134,15 @@ mod tests {
     use super::*;
 
     /// Writes modules that depend on others, and says in which order they would be loaded.
-    fn order(modules: &[(&str, &str)], asked: &[&str]) -> Result<Vec<String>> {
+    fn order(modules: &[(&str, &str)], asked: &[&str]) -> Result<Vec<String>, ModuleError> {
         let place = tempfile::tempdir().unwrap();
         for (name, needs) in modules {
             let content = format!("\x7fELF\0license=GPL\0depends={needs}\0name={name}\0");
             std::fs::write(place.path().join(format!("{name}.ko")), content).unwrap();
         }
-        let asked: Vec<_> = asked.iter().map(|name| (*name).to_owned()).collect();
-        let chosen = Modules::of(place.path())?.chosen(&asked)?;
+        let always = ["virtio_pci", "virtio_blk", "virtio_console"];
+        let asked = always.iter().chain(asked).copied();
+        let chosen = Modules::of(place.path())?.choose_all(asked)?;
         Ok(chosen.into_iter().map(|module| module.name).collect())
     }
 
