@@ -59,7 +59,6 @@ pub const PARSERS: &[Parser] = &[
     bytes("zone", files::zone),
     bytes("wire", talk::wire),
     bytes("nbd", talk::nbd),
-    bytes("recording", talk::recording),
     bytes("changeset", histories::changeset),
     bytes("pack", histories::pack),
     bytes("records", records::records),

@@ -1,9 +1,8 @@
-//! Readers of what another process says: a server of the block protocol, an emulator's recording, and
-//! a worker that an image may have taken over.
+//! Readers of what another process says: a server of the block protocol, and a worker that an image
+//! may have taken over.
 
 use block::nbd::{Export, dirty_bitmap};
 use disk::ReadAt;
-use hypervisor::qemu::recording::requests;
 use std::io::{self, Cursor, Read, Write};
 
 #[path = "../../crates/control/src/image/wire.rs"]
@@ -46,16 +45,6 @@ pub(crate) fn nbd(bytes: &[u8]) {
         assert!(extents.iter().all(|extent| extent.bytes > 0));
     }
     assert!(export.stretch_at(0).map_or(1, |stretch| stretch.bytes) > 0);
-}
-
-pub(crate) fn recording(bytes: &[u8]) {
-    let seen = requests(bytes);
-    if let Ok(recording) = hypervisor::Recording::of_log(bytes.to_vec(), 0) {
-        let feed = recording.feed(seen);
-        assert!(feed.len() <= bytes.len());
-        let executed = recording.instructions();
-        assert!(hypervisor::Recording::of_log(bytes.to_vec(), executed).is_ok());
-    }
 }
 
 pub(crate) fn wire(bytes: &[u8]) {

@@ -3,9 +3,9 @@
 use crate::archive::Archive;
 use crate::disk::{Disk, option};
 use crate::guest::{Ended, Guest};
+use crate::modules::Modules;
 use crate::{inside, part, program};
 use anyhow::{Context, Result};
-use guest::modules::Modules;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
