@@ -3,8 +3,10 @@
 
 use crate::machine::PreparedMachine;
 use crate::replica::Captured;
+use computation::job::Buffer;
 use divergence::Analysis;
-use introspection::{Introspection, Page, PhysicalMemory};
+use divergence::align::COMPUTATION_PROCESS;
+use introspection::{BufferName, Introspection, Page, PhysicalMemory};
 use model::{Difference, Explanation, Locus, Part};
 use state::{Base, Memory, TerminalState};
 
@@ -66,11 +68,23 @@ pub(crate) fn explain(analysis: &mut Analysis, captured: &[Captured], machine: &
     let Some(memory) = memory else {
         return;
     };
+    let buffers = right.map_or(&[][..], |right| &right.buffers);
+    let buffers = buffers.iter().map(buffer_name).collect();
     match Introspection::of(&memory) {
-        Ok(introspection) => explain_by(&introspection, analysis),
+        Ok(introspection) => explain_by(&introspection.with_buffers(buffers), analysis),
         Err(error) => {
             tracing::warn!(%error, "what differs has no owner: the guest's memory is not understood");
         }
+    }
+}
+
+/// A buffer that the computation has named, as its guest claims it.
+fn buffer_name(buffer: &Buffer) -> BufferName {
+    BufferName {
+        process: COMPUTATION_PROCESS,
+        name: buffer.name.clone(),
+        address: buffer.address.0,
+        bytes: buffer.bytes,
     }
 }
 

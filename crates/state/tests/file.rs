@@ -49,6 +49,9 @@ fn sample() -> StateFile {
         hypervisor: "qemu 10.0.2".to_owned(),
         accelerator: "tcg".to_owned(),
         computation: "sha256".to_owned(),
+        // What all machines were when this version was written.
+        vcpus: 1,
+        icount: true,
         memory_bytes: 128 << 20,
         seed: u64::MAX,
         ..Provenance::default()
