@@ -44,7 +44,7 @@ use computation::Descriptor;
 use divergence::NoiseMask;
 use file::Journal;
 use futures::stream::{self, StreamExt};
-use inexact::Doubles;
+use inexact::Witnesses;
 use std::collections::BTreeSet;
 use trial::{Bench, Reference};
 use uuid::Uuid;
@@ -202,11 +202,11 @@ async fn carry_on(
 }
 
 /// What the replicas of trials are held against.
-enum Witness {
+enum Witness<'a> {
     /// The clean replica that stands for all others.
     Reference(Box<Reference>),
     /// Clean replicas of machines that are not bit-exact.
-    Doubles(Doubles),
+    Doubles(Witnesses<'a>),
     /// What is known of their noise.
     Noise(NoiseMask),
 }
@@ -234,8 +234,16 @@ impl Work<'_> {
             .ok_or_else(|| ControlError::Computation("the campaign names none".to_owned()))?;
         let bench = Bench::new(self.session, self.machine, computation, &plan)?;
         let exact = self.machine.spec.deterministic;
+        let doubles = match plan.kind {
+            TrialKind::Fault if !exact => Some(bench.doubles().await?),
+            _ => None,
+        };
+        let memories = doubles.as_ref().map(|one| one.memories(self.machine));
+        let memories = memories.transpose()?.unwrap_or_default();
+        let understood = inexact::understood(&memories)?;
+        let doubles = doubles.as_ref().map(|one| one.witnesses(&understood));
         let reference = match plan.kind {
-            TrialKind::Fault if !exact => Some(Witness::Doubles(bench.doubles().await?)),
+            TrialKind::Fault if !exact => doubles.map(Witness::Doubles),
             TrialKind::Clean if !exact => Some(Witness::Noise(bench.mask()?)),
             TrialKind::Fault | TrialKind::Hints => {
                 Some(Witness::Reference(Box::new(bench.reference().await?)))
@@ -278,7 +286,7 @@ impl Work<'_> {
 
 async fn carry_out(
     bench: &Bench<'_>,
-    witness: Option<&Witness>,
+    witness: Option<&Witness<'_>>,
     trial: &Trial,
 ) -> Result<TrialRecord, ControlError> {
     match (witness, &trial.order, &trial.cause) {

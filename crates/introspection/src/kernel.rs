@@ -62,6 +62,8 @@ pub struct GuestKernel<'m> {
     image: SymbolTable,
     /// What is added to a guest-physical address to get that of the image's mapping.
     image_base: u64,
+    /// The addresses of the whole image: kept, since every frame is held against it.
+    image_range: Range<u64>,
     layouts: Layouts,
     btf: Btf,
 }
@@ -109,9 +111,11 @@ impl<'m> GuestKernel<'m> {
         );
         let name = "__start_BTF";
         let btf = Btf::parse(blob.ok_or(KernelError::Unreadable { name })?)?;
+        let edge = |name| kallsyms.address_of(name).unwrap_or(0);
         Ok(Self {
             memory,
             space,
+            image_range: edge("_text")..edge("_end"),
             image: SymbolTable::from_kallsyms(&kallsyms),
             kallsyms,
             image_base,
@@ -157,9 +161,8 @@ impl<'m> GuestKernel<'m> {
     }
 
     /// The addresses of the whole image, with what lies between its sections.
-    pub(crate) fn image_range(&self) -> Range<u64> {
-        let of = |name| self.kallsyms.address_of(name).unwrap_or(0);
-        of("_text")..of("_end")
+    pub(crate) const fn image_range(&self) -> &Range<u64> {
+        &self.image_range
     }
 
     pub(crate) const fn layouts(&self) -> &Layouts {

@@ -15,7 +15,7 @@ pub(crate) const PAGE: u64 = PAGE_BYTES as u64;
 pub(crate) const MAX_READ_BYTES: u64 = 64 << 20;
 
 /// Captured guest-physical memory, whole.
-pub trait PhysicalMemory {
+pub trait PhysicalMemory: Sync {
     /// How many pages there are; they count from 0.
     fn pages(&self) -> u64;
 

@@ -8,6 +8,7 @@ use crate::kernel::{GuestKernel, MAX_LIST};
 use crate::memory::PAGE;
 use crate::paging::{Half, MAX_TABLES, Translation, Visit};
 use crate::process::{Found, Process, follow};
+use crate::slab::cpu_bases;
 use std::collections::HashMap;
 
 /// Pages of a kernel stack on x86-64, without its guard page.
@@ -15,9 +16,6 @@ pub(crate) const STACK_PAGES: u64 = 4;
 
 /// The direct map: 64 TiB with four levels of tables, 32 PiB with five.
 const DIRECT_MAP_BYTES: [u64; 2] = [64 << 40, 32 << 50];
-
-/// The most CPUs whose areas are looked at.
-const MAX_CPUS: u64 = 1024;
 
 /// The largest area of a CPU.
 const MAX_UNIT_BYTES: u64 = 16 << 20;
@@ -77,6 +75,8 @@ pub(crate) struct Reverse {
     pub(crate) user: HashMap<u64, UserFrame>,
     pub(crate) stacks: HashMap<u64, StackFrame>,
     pub(crate) cpus: HashMap<u64, CpuFrame>,
+    /// Where the area of each CPU begins, less the addresses of its variables.
+    pub(crate) cpu_bases: Vec<u64>,
     /// Kernel-virtual addresses besides the direct map and the image.
     pub(crate) kernel: HashMap<u64, u64>,
     /// By address.
@@ -217,16 +217,10 @@ impl Reverse {
     fn note_cpus(&mut self, kernel: &GuestKernel<'_>) {
         let symbol = |name: &str| kernel.kallsyms().address_of(name);
         let number = |name: &str| symbol(name).and_then(|at| kernel.u32(at)).map(u64::from);
-        let Some(offsets) = symbol("__per_cpu_offset") else {
-            return;
-        };
         let unit = number("pcpu_unit_size").or_else(|| symbol("__per_cpu_end"));
         let unit = unit.unwrap_or(0).min(MAX_UNIT_BYTES);
-        let cpus = number("nr_cpu_ids").unwrap_or(1).min(MAX_CPUS);
-        for cpu in 0..cpus {
-            let Some(base) = kernel.u64(offsets.wrapping_add(cpu * 8)) else {
-                continue;
-            };
+        self.cpu_bases = cpu_bases(kernel);
+        for (cpu, base) in (0..).zip(&self.cpu_bases) {
             for page in 0..unit.div_ceil(PAGE) {
                 let address = base.wrapping_add(page * PAGE);
                 if let Some(physical) = kernel.physical(address) {

@@ -120,9 +120,10 @@ impl Caches {
             return Self::default();
         };
         let links = follow(kernel, head, &mut None);
+        let cpus = cpu_bases(kernel);
         let caches = links.iter().take(MAX_CACHES).filter_map(|link| {
             let address = link.wrapping_sub(layout.list);
-            Some((address, cache(kernel, layout, address)?))
+            Some((address, cache(kernel, layout, &cpus, address)?))
         });
         Self(caches.collect())
     }
@@ -137,7 +138,12 @@ impl Caches {
     }
 }
 
-fn cache(kernel: &GuestKernel<'_>, layout: &SlabLayout, address: u64) -> Option<Cache> {
+fn cache(
+    kernel: &GuestKernel<'_>,
+    layout: &SlabLayout,
+    cpus: &[u64],
+    address: u64,
+) -> Option<Cache> {
     let number = |member: u64| kernel.u32(address.wrapping_add(member)).map(u64::from);
     let name = kernel.u64(address.wrapping_add(layout.name))?;
     let name = kernel.text(name, MAX_CACHE_NAME_BYTES)?;
@@ -161,21 +167,26 @@ fn cache(kernel: &GuestKernel<'_>, layout: &SlabLayout, address: u64) -> Option<
         free_pointer: number(layout.free_pointer)?,
         random: random.unwrap_or(Some(0))?,
         red_zone: red_zone.unwrap_or(Some(0))?,
-        in_use_by_cpus: in_use_by_cpus(kernel, layout, address),
+        in_use_by_cpus: in_use_by_cpus(kernel, layout, cpus, address),
     })
 }
 
 /// The slab that each CPU uses, and the first object of it that the CPU has for itself.
-fn in_use_by_cpus(kernel: &GuestKernel<'_>, layout: &SlabLayout, cache: u64) -> Vec<(u64, u64)> {
+fn in_use_by_cpus(
+    kernel: &GuestKernel<'_>,
+    layout: &SlabLayout,
+    cpus: &[u64],
+    cache: u64,
+) -> Vec<(u64, u64)> {
     let Some(variable) = kernel.u64(cache.wrapping_add(layout.cpu_slab)) else {
         return Vec::new();
     };
-    let of_cpu = |base: u64| {
+    let of_cpu = |base: &u64| {
         let of = base.wrapping_add(variable);
         let page = kernel.u64(of.wrapping_add(layout.cpu_page))?;
         Some((page, kernel.u64(of.wrapping_add(layout.cpu_freelist))?))
     };
-    cpu_bases(kernel).into_iter().filter_map(of_cpu).collect()
+    cpus.iter().filter_map(of_cpu).collect()
 }
 
 /// What is added to the address of a per-CPU variable, for each CPU.

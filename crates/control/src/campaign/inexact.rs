@@ -15,13 +15,18 @@ use crate::campaign::outcome::TrialOutcome;
 use crate::campaign::plan::Trial;
 use crate::campaign::trial::Bench;
 use crate::error::ControlError;
+use crate::explain::ReplicaMemory;
 use crate::injection::{Injection, plan};
+use crate::machine::PreparedMachine;
 use crate::noise;
 use crate::replica::Captured;
 use crate::run::{Known, analyse};
 use divergence::align::{Aligned, AlignedWord};
 use divergence::{Analysis, NoiseMask, Replica};
-use model::{Outcome, ReplicaIndex, Verdict};
+use introspection::{Introspection, KernelError, Standing};
+use model::{Outcome, PAGE_BYTES, ReplicaIndex, Verdict};
+
+const PAGE: u64 = PAGE_BYTES as u64;
 
 /// Clean replicas that faulty ones are held against.
 const DOUBLES: u32 = 6;
@@ -30,6 +35,44 @@ const DOUBLES: u32 = 6;
 pub(super) struct Doubles {
     captured: Vec<Captured>,
     mask: NoiseMask,
+}
+
+/// Clean replicas whose memory was understood, once for all trials.
+pub(super) struct Witnesses<'a> {
+    doubles: &'a Doubles,
+    understood: &'a [Introspection<'a>],
+}
+
+impl Doubles {
+    /// The memories of the clean replicas.
+    pub(super) fn memories<'a>(
+        &'a self,
+        machine: &'a PreparedMachine,
+    ) -> Result<Vec<ReplicaMemory<'a>>, ControlError> {
+        memories(machine, &self.captured)
+    }
+
+    /// The clean replicas, with their memories understood.
+    pub(super) const fn witnesses<'a>(
+        &'a self,
+        understood: &'a [Introspection<'a>],
+    ) -> Witnesses<'a> {
+        Witnesses {
+            doubles: self,
+            understood,
+        }
+    }
+}
+
+impl<'a> Witnesses<'a> {
+    /// The one that stands for a replica of a trial.
+    fn stands_for(&self, trial: u32, replica: u32) -> Option<Understood<'a>> {
+        let turn = (trial + replica) as usize % self.understood.len().max(1);
+        Some(Understood {
+            captured: self.doubles.captured.get(turn)?,
+            introspection: self.understood.get(turn)?,
+        })
+    }
 }
 
 impl Bench<'_> {
@@ -71,7 +114,7 @@ impl Bench<'_> {
     /// One fault in one replica, held against clean ones.
     pub(super) async fn inexact_fault(
         &self,
-        doubles: &Doubles,
+        witnesses: &Witnesses<'_>,
         trial: &Trial,
         order: &str,
     ) -> Result<TrialRecord, ControlError> {
@@ -85,21 +128,24 @@ impl Bench<'_> {
         let planned = plan(&[injection], trial.draw, replicas, self.base_plan().steps)?;
         let run = self.plan(trial.number, planned, self.first_deadline());
         let faulty = self.replica(&run, trial.replica, false).await?;
-        let of = |index: u32| {
-            let turn = (trial.number + index) as usize % doubles.captured.len().max(1);
-            doubles.captured.get(turn).unwrap_or(&faulty)
-        };
-        let all: Vec<&Captured> = (0..replicas)
+        let memory = memories(self.machine(), [&faulty])?;
+        let introspection = understood(&memory)?;
+        let all: Option<Vec<Understood<'_>>> = (0..replicas)
             .map(|index| {
                 if index == trial.replica {
-                    &faulty
+                    Some(Understood {
+                        captured: &faulty,
+                        introspection: introspection.first()?,
+                    })
                 } else {
-                    of(index)
+                    witnesses.stands_for(trial.number, index)
                 }
             })
             .collect();
-        let aligned = self.aligned(&all, &doubles.mask)?;
-        let analysis = self.analysis(&all, &aligned, &run)?;
+        let all = all.ok_or_else(|| ControlError::Compare("no clean replica".to_owned()))?;
+        let aligned = aligned(&all, &witnesses.doubles.mask);
+        let captured: Vec<&Captured> = all.iter().map(|one| one.captured).collect();
+        let analysis = self.analysis(&captured, &aligned, &run)?;
         let record = faulty.injections.first();
         let address = record
             .and_then(|record| record.address)
@@ -120,7 +166,13 @@ impl Bench<'_> {
         } else {
             TrialOutcome::Missed
         };
-        let detail = format!("{order} at {address:#x}: {}", analysis.reason);
+        let mut detail = format!("{order} at {address:#x}: {}", analysis.reason);
+        if outcome == TrialOutcome::Missed
+            && let Some(introspection) = introspection.first()
+        {
+            let found = explained(introspection, &aligned, position, address);
+            detail = format!("{detail}; it fell on {found}");
+        }
         Ok(self.record(trial, fault, outcome, detail))
     }
 
@@ -148,22 +200,6 @@ impl Bench<'_> {
         Ok(self.record(trial, "none".to_owned(), outcome, detail))
     }
 
-    fn aligned(&self, all: &[&Captured], mask: &NoiseMask) -> Result<Aligned, ControlError> {
-        let memories = memories(self.machine(), all.iter().copied())?;
-        let understood = understand(&memories).map_err(|error| ControlError::NotUnderstood {
-            detail: error.to_string(),
-        })?;
-        let pairs: Vec<Understood<'_>> = all
-            .iter()
-            .zip(&understood)
-            .map(|(captured, introspection)| Understood {
-                captured,
-                introspection,
-            })
-            .collect();
-        Ok(aligned(&pairs, mask))
-    }
-
     fn analysis(
         &self,
         all: &[&Captured],
@@ -186,5 +222,45 @@ impl Bench<'_> {
         };
         let dropped = all.iter().map(|captured| captured.dropped_bytes).sum();
         analyse(&replicas, dropped, self.machine(), plan, known)
+    }
+}
+
+/// Understands the memories of replicas.
+pub(super) fn understood<'m>(
+    memories: &'m [ReplicaMemory<'m>],
+) -> Result<Vec<Introspection<'m>>, ControlError> {
+    understand(memories).map_err(not_understood)
+}
+
+fn not_understood(error: KernelError) -> ControlError {
+    ControlError::NotUnderstood {
+        detail: error.to_string(),
+    }
+}
+
+/// Where a word lies that was not found.
+fn explained(
+    introspection: &Introspection<'_>,
+    aligned: &Aligned,
+    position: usize,
+    address: u64,
+) -> String {
+    let is_it = |word: &&AlignedWord| word.addresses.get(position) == Some(&Some(address));
+    if let Some(word) = aligned.noise.iter().find(is_it) {
+        return format!("{word}, which is known as noise");
+    }
+    match introspection.standing(address / PAGE) {
+        Ok(Standing::User {
+            process,
+            address: page,
+        }) => {
+            let name = introspection.process_name(process).unwrap_or("?");
+            let mapping = introspection.mapping_at(process, page);
+            let mapping = mapping.map_or("[unmapped]", |mapping| mapping.name.as_str());
+            let at = page + address % PAGE;
+            format!("{mapping} of {name} ({process}) at {at:#x}")
+        }
+        Ok(other) => format!("{other:?}"),
+        Err(reason) => reason.to_string(),
     }
 }

@@ -1,6 +1,7 @@
 //! The walk over all places of all machines.
 
 use super::buffer::{COMPUTATION_PROCESS, Checked};
+use super::edge::{Edge, edges};
 use super::location::{AlignedWord, ContainerKind, Location, Mask};
 use super::places::Places;
 use super::{Aligned, MAX_LISTED_WORDS, Machine};
@@ -30,8 +31,12 @@ pub(super) struct Work<'a> {
     machines: &'a [Machine<'a>],
     mask: &'a dyn Mask,
     buffers: Vec<Checked>,
-    /// Addresses of buffers of any machine, ascending, without overlaps.
-    all_buffers: Vec<Range<u64>>,
+    /// What lies beside buffers that are not at one address.
+    edges: Vec<Edge>,
+    /// Of each machine its buffers and their edges.
+    by_name: Vec<Vec<Range<u64>>>,
+    /// Addresses of those of any machine, ascending, without overlaps.
+    all_by_name: Vec<Range<u64>>,
     result: Aligned,
 }
 
@@ -41,10 +46,21 @@ impl<'a> Work<'a> {
             .iter()
             .map(|machine| Checked::of(machine.buffers, machine.places))
             .collect();
+        let places: Vec<&dyn Places> = machines.iter().map(|machine| machine.places).collect();
+        let edges = edges(&places, &buffers);
+        let by_name: Vec<Vec<Range<u64>>> = (0..machines.len())
+            .zip(&buffers)
+            .map(|(machine, checked)| {
+                let beside = edges.iter().filter_map(|edge| edge.places.get(machine));
+                checked.sound.values().chain(beside).cloned().collect()
+            })
+            .collect();
         Self {
             machines,
             mask,
-            all_buffers: merged(&buffers),
+            all_by_name: merged(by_name.iter().flatten()),
+            edges,
+            by_name,
             result: Aligned {
                 machines: machines.len(),
                 registered: buffers.iter().map(|one| one.said.clone()).collect(),
@@ -63,6 +79,7 @@ impl<'a> Work<'a> {
             .copied()
             .collect();
         self.named_buffers();
+        self.beside_named_buffers();
         self.pages(&changed);
         self.objects(&changed);
         self.registers();
@@ -144,6 +161,48 @@ impl<'a> Work<'a> {
                     addresses: self.machines.iter().zip(places).map(physical).collect(),
                     values,
                 });
+            }
+        }
+    }
+
+    /// What lies beside buffers that are elsewhere in each machine, by its distance from them.
+    fn beside_named_buffers(&mut self) {
+        let machines = self.machines;
+        for edge in std::mem::take(&mut self.edges) {
+            let bytes = usize::try_from(edge.bytes()).unwrap_or(0);
+            let mut contents = vec![vec![0_u8; bytes]; machines.len()];
+            for ((machine, place), into) in machines.iter().zip(&edge.places).zip(&mut contents) {
+                machine
+                    .places
+                    .read_user(COMPUTATION_PROCESS, place.start, into);
+            }
+            let is_noise = |into| {
+                let distance = edge.distance(into);
+                self.mask
+                    .covers(ContainerKind::Mapping, &edge.name, distance)
+            };
+            let words = (0..edge.bytes()).step_by(8);
+            let masked = words.filter(|into| is_noise(*into)).count() as u64 * WORD;
+            let count = machines.len() as u64;
+            self.result.bytes_masked += masked * count;
+            self.result.bytes_compared += (edge.bytes() - masked) * count;
+            let contents: Vec<&[u8]> = contents.iter().map(Vec::as_slice).collect();
+            for (into, values) in differing(&contents) {
+                let physical = |(machine, place): (&Machine<'_>, &Range<u64>)| {
+                    let address = place.start + into;
+                    machine.places.user_physical(COMPUTATION_PROCESS, address)
+                };
+                let word = AlignedWord {
+                    location: Location {
+                        kind: ContainerKind::Mapping,
+                        name: edge.name.clone(),
+                        offset: edge.distance(into),
+                    },
+                    instance: String::new(),
+                    addresses: machines.iter().zip(&edge.places).map(physical).collect(),
+                    values,
+                };
+                note(&mut self.result, word, is_noise(into));
             }
         }
     }
@@ -232,12 +291,12 @@ impl<'a> Work<'a> {
         if process != COMPUTATION_PROCESS {
             return BTreeSet::new();
         }
-        let all = covered(&self.all_buffers, address);
+        let all = covered(&self.all_by_name, address);
         if all == 0 {
             return BTreeSet::new();
         }
         self.beside(standing, address, all);
-        let words = self.all_buffers.iter();
+        let words = self.all_by_name.iter();
         words
             .flat_map(|range| words_within(range, address))
             .collect()
@@ -249,7 +308,7 @@ impl<'a> Work<'a> {
             return false;
         };
         let end = address.saturating_add(PAGE);
-        let mut ranges = self.all_buffers.iter();
+        let mut ranges = self.all_by_name.iter();
         let inside = ranges.any(|range| range.start <= address && end <= range.end);
         if process != COMPUTATION_PROCESS || !inside {
             return false;
@@ -260,10 +319,10 @@ impl<'a> Work<'a> {
 
     /// Counts what of a page machines have where only others have a buffer.
     fn beside(&mut self, standing: Standing, address: u64, all: u64) {
-        let there = self.machines.iter().zip(&self.buffers);
+        let there = self.machines.iter().zip(&self.by_name);
         let there = there.filter(|(machine, _)| machine.places.frame_of(standing).is_some());
         let beside: u64 = there
-            .map(|(_, checked)| all.saturating_sub(covered(checked.sound.values(), address)))
+            .map(|(_, own)| all.saturating_sub(covered(own, address)))
             .sum();
         self.left_out(BESIDE_BUFFER, beside * WORD);
     }
@@ -444,12 +503,9 @@ impl<'a> Namer<'a> {
     }
 }
 
-/// The buffers of all machines as ranges without overlaps.
-fn merged(buffers: &[Checked]) -> Vec<Range<u64>> {
-    let mut ranges: Vec<Range<u64>> = buffers
-        .iter()
-        .flat_map(|checked| checked.sound.values().cloned())
-        .collect();
+/// Ranges as ranges without overlaps, ascending.
+fn merged<'r>(ranges: impl Iterator<Item = &'r Range<u64>>) -> Vec<Range<u64>> {
+    let mut ranges: Vec<Range<u64>> = ranges.cloned().collect();
     ranges.sort_by_key(|range| range.start);
     let mut merged: Vec<Range<u64>> = Vec::new();
     for range in ranges {

@@ -4,6 +4,7 @@
 //! ```text
 //!  pages that any machine changed ─► where each stands ─► the same place in all machines ─► words
 //!        named buffers, by name             user memory, by (process, virtual address)
+//!        what lies beside them, by distance
 //!        the kernel's image, by variable    CPUs' areas, by variable
 //!        objects of the kernel, by type and whose they are
 //!  what stands nowhere is counted, with the reason: free pages, page tables, stacks, other objects
@@ -17,6 +18,7 @@
 
 mod buffer;
 mod compare;
+mod edge;
 mod location;
 mod places;
 

@@ -15,7 +15,8 @@ const PAGE: u64 = PAGE_BYTES as u64;
 /// Frames of a machine that was made up.
 const FRAMES: u64 = 64;
 
-/// The process's memory: two pages of a buffer, a page of heap, a page of stack.
+/// The process's memory: two pages of a buffer and the allocator's page before them, a page of heap, a
+/// page of stack.
 const HEAP: u64 = 0x5000;
 const STACK: u64 = 0x7000;
 const BUFFERS: [u64; 3] = [0x10_0000, 0x20_0000, 0x10_0000];
@@ -52,6 +53,7 @@ impl Fake {
             user(buffer + PAGE),
             user(HEAP),
             user(STACK),
+            user(buffer - PAGE),
             Ok(Standing::Image { address: IMAGE }),
             Ok(Standing::Cpu { cpu: 1, offset: 0 }),
             Err(Nowhere::Slab),
@@ -59,9 +61,9 @@ impl Fake {
         ];
         let standing: BTreeMap<u64, _> = (first..).zip(standing).collect();
         let mut pages = vec![[0; PAGE_BYTES]; FRAMES as usize];
-        for (frame, kind) in (first..).zip(1_u8..=8) {
+        for (frame, kind) in (first..).zip(1_u8..=9) {
             // What stands nowhere holds something else in each.
-            let own = if kind >= 8 { replica as u8 } else { 0 };
+            let own = if kind >= 9 { replica as u8 } else { 0 };
             pages[frame as usize] = [kind + 16 * own; PAGE_BYTES];
         }
         Self {
@@ -70,7 +72,7 @@ impl Fake {
             mappings: vec![
                 (HEAP..HEAP + PAGE, "[heap]"),
                 (STACK..STACK + PAGE, "[stack]"),
-                (buffer..buffer + 2 * PAGE, "[anonymous]"),
+                (buffer - PAGE..buffer + 2 * PAGE, "[anonymous]"),
             ],
             objects: vec![KernelObject {
                 kind: "task_struct",
@@ -84,7 +86,7 @@ impl Fake {
                 bytes: BUFFER_BYTES,
             }],
             registers: BTreeMap::from([("rip".to_owned(), "00000000000000ff".to_owned())]),
-            task_frame: first + 6,
+            task_frame: first + 7,
         }
     }
 
@@ -95,7 +97,10 @@ impl Fake {
     }
 
     fn flip_buffer(&mut self, offset: u64) {
-        let address = self.buffers[0].start + offset;
+        self.flip_at(self.buffers[0].start + offset);
+    }
+
+    fn flip_at(&mut self, address: u64) {
         let (page, into) = (address / PAGE * PAGE, address % PAGE);
         let standing = Standing::User {
             process: 1,
@@ -355,7 +360,22 @@ cases! {
     stack_outside_of_buffers: |all| all[0].flip(STACK_PAGE, PAGE - 1), nothing_learned()
         => inconclusive("[stack] of init (1) at 0x7ff8");
     behind_the_end_of_a_buffer: |all| all[0].flip_buffer(BUFFER_BYTES + 8), nothing_learned()
-        => PASS;
+        => inconclusive("after a at 0x8");
+    the_record_of_an_allocator: |all| {
+        let record = all[1].buffers[0].start - 16;
+        all[1].flip_at(record);
+    }, nothing_learned() => inconclusive("before a at 0x10");
+    the_whole_page_before_a_buffer: |all| {
+        let first = all[2].buffers[0].start - PAGE;
+        all[2].flip_at(first);
+    }, nothing_learned() => inconclusive("before a at 0x1000");
+    known_noise_beside_a_buffer: |all| {
+        let record = all[1].buffers[0].start - 16;
+        all[1].flip_at(record);
+    }, learned(|one| {
+        let record = one.buffers[0].start - 16;
+        one.flip_at(record);
+    }) => PASS;
     a_variable_of_the_kernel: |all| all[2].flip(IMAGE_PAGE, 8), nothing_learned()
         => inconclusive("jiffies+0x8");
     another_variable_of_the_kernel: |all| all[2].flip(IMAGE_PAGE, 72), nothing_learned()
@@ -401,8 +421,9 @@ fn every_byte_is_compared_masked_or_left_out_with_a_reason() {
     let model = learned(|one| one.flip(IMAGE_PAGE, 8));
     let (aligned, analysis) = compared(&machines, &model);
     assert_eq!(aligned.buffer_bytes, 3 * BUFFER_BYTES);
-    // Buffer, heap, stack, image and CPU pages, the task and one register of eight bytes each.
-    let places = 3 * (BUFFER_BYTES + 4 * PAGE + TASK_BYTES + 8);
+    // Buffer, what lies before and behind it, heap, stack, image and CPU pages, the task and one
+    // register of eight bytes each.
+    let places = 3 * (2 * PAGE + PAGE + 4 * PAGE + TASK_BYTES + 8);
     assert_eq!(aligned.bytes_compared + aligned.bytes_masked, places);
     assert_eq!(aligned.bytes_masked, 3 * 8);
     let free = aligned.not_compared.get(&Nowhere::Free.to_string());

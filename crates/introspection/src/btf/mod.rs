@@ -28,6 +28,10 @@ pub const MAX_BTF_BYTES: usize = 32 << 20;
 /// Nameless structures in one another, and types that only qualify another, that are followed.
 const MAX_DEPTH: usize = 16;
 
+/// How many members are looked at for a name: structures without a name within others multiply them.
+/// The largest structures of a kernel have some hundreds.
+const MAX_MEMBERS: usize = 1 << 16;
+
 /// The longest name of a type or member that is read, in bytes.
 const MAX_NAME_BYTES: usize = 256;
 
@@ -200,7 +204,9 @@ impl Btf {
         let mut offset = 0;
         for name in path.split('.') {
             let owner = within.ok_or_else(missing)?;
-            let member = self.member_of(owner, name, MAX_DEPTH).ok_or_else(missing)?;
+            let mut left = MAX_MEMBERS;
+            let member = self.member_of(owner, name, MAX_DEPTH, &mut left);
+            let member = member.ok_or_else(missing)?;
             offset += member.offset;
             found = Some(member.type_id);
             within = self.resolved(member.type_id);
@@ -266,12 +272,13 @@ impl Btf {
         self.type_at(usize::try_from(*start).ok().filter(|start| *start > 0)?)
     }
 
-    fn member_of(&self, owner: Type, name: &str, depth: usize) -> Option<Member> {
+    fn member_of(&self, owner: Type, name: &str, depth: usize, left: &mut usize) -> Option<Member> {
         if depth == 0 || !matches!(owner.kind, STRUCTURE | UNION) {
             return None;
         }
         let places = (0..owner.count).map(|index| owner.rest + index * MEMBER_BYTES);
         for at in places {
+            *left = left.checked_sub(1)?;
             let named = u32_at(&self.bytes, at)?;
             let type_id = u32_at(&self.bytes, at + 4)?;
             let bits = u32_at(&self.bytes, at + 8)?;
@@ -286,7 +293,8 @@ impl Btf {
             }
             let inner = self.is_named(named, "").then(|| self.resolved(type_id));
             let inner = inner.flatten();
-            if let Some(found) = inner.and_then(|inner| self.member_of(inner, name, depth - 1)) {
+            let found = inner.and_then(|inner| self.member_of(inner, name, depth - 1, left));
+            if let Some(found) = found {
                 return Some(Member {
                     offset: offset + found.offset,
                     ..found

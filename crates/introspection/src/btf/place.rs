@@ -28,6 +28,9 @@ const MAX_PLACE_DEPTH: usize = 24;
 /// Members that share a byte and are named.
 const MAX_ALTERNATIVES: usize = 6;
 
+/// How many types are gone into for one byte: unions within unions multiply their alternatives.
+const MAX_PLACE_STEPS: usize = 128;
+
 /// The most fields that a type is taken apart into, and steps that this may take.
 const MAX_FIELDS: usize = 8192;
 
@@ -80,6 +83,13 @@ pub struct Variable {
     pub bytes: u64,
 }
 
+/// The way to a byte, as far as it was found.
+struct Way {
+    path: String,
+    /// How many types may still be gone into.
+    steps: usize,
+}
+
 /// A member as the blob has it.
 #[derive(Clone, Copy)]
 struct RawMember {
@@ -124,10 +134,13 @@ impl Btf {
     /// Which member a byte of a type belongs to; nothing for a byte behind its end.
     #[must_use]
     pub fn place(&self, id: TypeId, offset: u64) -> Option<Place> {
-        let mut path = String::new();
-        let leaf = self.descend(id.0, offset, MAX_PLACE_DEPTH, &mut path)?;
+        let mut way = Way {
+            path: String::new(),
+            steps: MAX_PLACE_STEPS,
+        };
+        let leaf = self.descend(id.0, offset, MAX_PLACE_DEPTH, &mut way)?;
         Some(Place {
-            path,
+            path: way.path,
             type_name: leaf.and_then(|leaf| self.spelt(leaf, MAX_DEPTH)),
         })
     }
@@ -242,23 +255,18 @@ impl Btf {
 
     /// Adds the way to a byte to a path. Gives the type that it ends at, or nothing in it where
     /// members share the byte.
-    fn descend(
-        &self,
-        id: u32,
-        offset: u64,
-        depth: usize,
-        path: &mut String,
-    ) -> Option<Option<u32>> {
+    fn descend(&self, id: u32, offset: u64, depth: usize, way: &mut Way) -> Option<Option<u32>> {
         let depth = depth.checked_sub(1)?;
+        way.steps = way.steps.checked_sub(1)?;
         let (id, one) = self.peeled(id)?;
         match one.kind {
-            STRUCTURE | UNION => self.descend_members(one, offset, depth, path),
+            STRUCTURE | UNION => self.descend_members(one, offset, depth, way),
             ARRAY => {
                 let element = u32_at(&self.bytes, one.rest)?;
                 let bytes = self.bytes_of(element, MAX_DEPTH)?;
                 let index = offset.checked_div(bytes)?;
-                path.push_str(&format!("[{index}]"));
-                self.descend(element, offset % bytes, depth, path)
+                way.path.push_str(&format!("[{index}]"));
+                self.descend(element, offset % bytes, depth, way)
             }
             _ => (offset < self.bytes_of(id, MAX_DEPTH)?).then_some(Some(id)),
         }
@@ -269,33 +277,33 @@ impl Btf {
         owner: Type,
         offset: u64,
         depth: usize,
-        path: &mut String,
+        way: &mut Way,
     ) -> Option<Option<u32>> {
         let sharing = self.sharing(owner, offset);
         let Some(first) = sharing.first().copied() else {
             let is_inside = offset < u64::from(owner.value);
-            join(path, "(padding)");
+            join(&mut way.path, "(padding)");
             return is_inside.then_some(None);
         };
         if sharing.len() > 1 {
             let names = sharing
                 .iter()
                 .take(MAX_ALTERNATIVES)
-                .filter_map(|member| self.alternative(*member, offset, depth));
+                .filter_map(|member| self.alternative(*member, offset, depth, way));
             let mut names: Vec<String> = names.collect();
             names.dedup();
             if sharing.len() > MAX_ALTERNATIVES {
                 names.push("…".to_owned());
             }
-            join(path, &format!("{{{}}}", names.join("|")));
+            join(&mut way.path, &format!("{{{}}}", names.join("|")));
             return Some(None);
         }
         let name = self.shown(first.name)?;
-        join(path, &name);
+        join(&mut way.path, &name);
         if first.width > 0 {
             return Some(Some(first.type_id));
         }
-        self.descend(first.type_id, offset - first.bits / 8, depth, path)
+        self.descend(first.type_id, offset - first.bits / 8, depth, way)
     }
 
     /// The members that a byte belongs to; an array without a length at the end has all that
@@ -324,15 +332,25 @@ impl Btf {
     }
 
     /// What stands for a member among others that share a byte: its name, or the way through it.
-    fn alternative(&self, member: RawMember, offset: u64, depth: usize) -> Option<String> {
+    fn alternative(
+        &self,
+        member: RawMember,
+        offset: u64,
+        depth: usize,
+        way: &mut Way,
+    ) -> Option<String> {
         let name = self.shown(member.name)?;
         if !name.is_empty() {
             return Some(name);
         }
-        let mut path = String::new();
         let inside = offset.checked_sub(member.bits / 8)?;
-        self.descend(member.type_id, inside, depth, &mut path)?;
-        Some(path)
+        let mut inner = Way {
+            path: String::new(),
+            steps: way.steps,
+        };
+        let found = self.descend(member.type_id, inside, depth, &mut inner);
+        way.steps = inner.steps;
+        found.map(|_| inner.path)
     }
 
     /// Goes through a type down to what has no members, with the offset and the path of each.

@@ -171,8 +171,7 @@ impl Introspection<'_> {
             }
             Standing::Image { address } => self.kernel.physical(address)?,
             Standing::Cpu { cpu, offset } => {
-                let offsets = self.kernel.kallsyms().address_of("__per_cpu_offset")?;
-                let base = self.kernel.u64(offsets.checked_add(cpu.checked_mul(8)?)?)?;
+                let base = self.reverse.cpu_bases.get(usize::try_from(cpu).ok()?)?;
                 self.kernel.physical(base.wrapping_add(offset))?
             }
         };
