@@ -48,6 +48,7 @@ pub mod request;
 pub mod run;
 pub mod saved;
 pub mod session;
+mod stall;
 mod surroundings;
 
 pub use command::Command;

@@ -15,6 +15,7 @@ use crate::progress::Silent;
 use crate::replica::{Captured, ReplicaContext, run_replica};
 use crate::request::{RunPlan, RunRequest};
 use crate::session::Session;
+use crate::stall::Stall;
 pub use divergence::NoiseSummary;
 use divergence::align::NoMask;
 use divergence::{NoiseKey, NoiseModel};
@@ -188,7 +189,8 @@ pub async fn learn(
         if runs.is_none() && model.summary().settled {
             break;
         }
-        let captured = replicas(session, &machine, &plan).await?;
+        let stall = Stall::of_run(model.runs, plan.replicas);
+        let captured = replicas(session, &machine, &plan, stall).await?;
         let aligned = align_all(&machine, &captured, &NoMask)?;
         if is_sound(&captured, &aligned) {
             model.learn(aligned.unexplained.iter());
@@ -211,11 +213,12 @@ pub async fn learn(
     })
 }
 
-/// Runs all replicas of a plan.
+/// Runs all replicas of a plan; one may be held up.
 pub(crate) async fn replicas(
     session: &Session,
     machine: &PreparedMachine,
     plan: &RunPlan,
+    stall: Option<Stall>,
 ) -> Result<Vec<Captured>, ControlError> {
     let context = ReplicaContext {
         hypervisor: &session.hypervisor,
@@ -226,6 +229,7 @@ pub(crate) async fn replicas(
         progress: &Silent,
         export: None,
         whole: false,
+        stall,
     };
     let mut captured: Vec<Captured> = stream::iter(0..plan.replicas)
         .map(|index| run_replica(&context, index, None))

@@ -21,6 +21,7 @@ use crate::overlay;
 use crate::program::Program;
 use crate::progress::{Progress, ProgressSink};
 use crate::request::{Keep, RunPlan};
+use crate::stall::Stall;
 use computation::job::{
     self, Buffer, Extent, FileAssembler, Job, JobResult, LineReader, Mark, Message, Metric,
     ProgramEnd, StopBy, StreamEnd,
@@ -56,6 +57,8 @@ pub(crate) struct ReplicaContext<'a> {
     pub(crate) export: Option<PathBuf>,
     /// Whether the whole machine is read at its end, changed or not.
     pub(crate) whole: bool,
+    /// Which replica is held up on its way; of runs that noise is learned from.
+    pub(crate) stall: Option<Stall>,
 }
 
 /// A replica that has ended, with its state.
@@ -155,7 +158,10 @@ async fn run_to_end(
     let started = Instant::now();
     context.progress.step(Progress::Running(name));
     let mut life = Life::with(context.plan, index);
+    let stall = context.stall.filter(|stall| stall.replica == index);
+    let stalled = stall.and_then(|stall| stall.begin(domain.pid()));
     let outcome = live(domain.as_mut(), context, &mut life).await?;
+    drop(stalled);
     let wall = Elapsed::from(started.elapsed());
     let cpu_ns = domain
         .usage()

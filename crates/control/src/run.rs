@@ -183,6 +183,7 @@ async fn carry_out(
             .as_ref()
             .map(|directory| directory.path().to_path_buf()),
         whole: false,
+        stall: None,
     };
     let captured = run_replicas(&context).await?;
     progress.step(Progress::Comparing);

@@ -4,12 +4,13 @@
 //! ```text
 //!  clean run ─► differing words ─► counted, per container, at four levels
 //!                                     word 8 B · line 64 B · block 512 B · the whole variable
-//!  the finest level whose places were all seen more than once explains a container's noise
+//!  the finest level whose places in a block were all seen more than once explains that block's noise;
+//!  where a block came just once, and the variable is small, the variable is masked whole
 //!  places that just one run has shown, over all containers ÷ runs = what the next run shows anew
 //! ```
 //!
 //! The last line is Good and Turing's estimate ([`stats`]). Learning goes on until it is below
-//! [`NEW_NOISE_BUDGET`]. What is masked is the places of each container at its level, and no more;
+//! [`NEW_NOISE_BUDGET`]. What is masked is the places of each block at its level, and no more;
 //! nothing in a named buffer is noise, whatever is given.
 //!
 //! A model holds for one [`NoiseKey`]: another kernel, guest program, version of the computation or
@@ -19,6 +20,7 @@ use crate::align::{AlignedWord, ContainerKind, Mask};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
+use std::ops::Range;
 
 /// How many new noisy places the next run may be expected to show where learning ends: one in a
 /// hundred runs, so that a run in a hundred is inconclusive for want of learning.
@@ -36,6 +38,12 @@ const MAX_PLACES: usize = 65_536;
 
 /// Bytes of a place at each level; the last stands for the whole container.
 const LEVELS: [u64; 4] = [8, 64, 512, u64::MAX];
+
+/// The levels whose places lie in blocks, and that of the blocks.
+const BLOCK: usize = 2;
+
+/// The level of the whole container.
+const WHOLE: usize = 3;
 
 /// The largest variable that is masked whole, in bytes.
 const MAX_WHOLE_BYTES: u64 = 4096;
@@ -93,6 +101,14 @@ impl fmt::Display for NoiseReason {
 struct Seen {
     runs: u64,
     last: u64,
+}
+
+/// A place that is masked.
+#[derive(Debug, Clone, Copy)]
+struct Chosen {
+    level: usize,
+    place: u64,
+    seen: Seen,
 }
 
 /// The noise of one container.
@@ -184,10 +200,10 @@ impl NoiseModel {
     pub fn summary(&self) -> NoiseSummary {
         let (mut places, mut seen_once, mut by_reason) = (0, 0, BTreeMap::new());
         for container in &self.containers {
-            let level = container.at_level();
-            let count = level.len() as u64;
+            let chosen = container.places();
+            let count = chosen.len() as u64;
             places += count;
-            seen_once += once(level);
+            seen_once += chosen.iter().filter(|one| one.seen.runs == 1).count() as u64;
             *by_reason.entry(container.reason).or_default() += count;
         }
         let expected_new = stats::expected_new(seen_once, self.runs);
@@ -207,12 +223,12 @@ impl NoiseModel {
     pub fn mask(&self) -> NoiseMask {
         let mut mask = NoiseMask::default();
         for container in &self.containers {
-            let level = container.level();
-            let places = container.levels.get(level).into_iter().flatten();
-            let covered = Covered {
-                place_bytes: LEVELS.get(level).copied().unwrap_or(8),
-                places: places.map(|(place, _)| *place).collect(),
-            };
+            let mut covered = Covered::default();
+            for chosen in container.places() {
+                if let Some(level) = covered.0.get_mut(chosen.level) {
+                    level.insert(chosen.place);
+                }
+            }
             let of_kind = mask.0.entry(container.kind).or_default();
             of_kind.insert(container.name.clone(), covered);
         }
@@ -223,14 +239,12 @@ impl NoiseModel {
     #[must_use]
     pub fn shown_once(&self, most: usize) -> Vec<String> {
         let once = self.containers.iter().flat_map(|container| {
-            let bytes = LEVELS.get(container.level()).copied().unwrap_or(8);
-            let level = container.at_level().iter();
-            level
-                .filter(|(_, seen)| seen.runs == 1)
-                .map(move |(place, _)| {
-                    let at = place.saturating_mul(if bytes == u64::MAX { 0 } else { bytes });
-                    format!("{:?} {}+{at:#x}", container.kind, container.name)
-                })
+            let chosen = container.places().into_iter();
+            chosen.filter(|one| one.seen.runs == 1).map(move |one| {
+                let bytes = LEVELS.get(one.level).filter(|bytes| **bytes < u64::MAX);
+                let at = one.place.saturating_mul(bytes.copied().unwrap_or(0));
+                format!("{:?} {}+{at:#x}", container.kind, container.name)
+            })
         });
         once.take(most).collect()
     }
@@ -252,12 +266,43 @@ impl ContainerNoise {
         }
     }
 
-    /// The finest level whose places were all seen more than once; where there is none, the
-    /// coarsest that the container allows.
-    fn level(&self) -> usize {
+    /// What is masked: of each block the places of the finest level that were all seen more than once;
+    /// where there is none, of the coarsest that the container allows.
+    fn places(&self) -> Vec<Chosen> {
         let coarsest = self.coarsest();
-        let fits = |level: &usize| self.levels.get(*level).is_some_and(|one| once(one) == 0);
-        (0..=coarsest).find(fits).unwrap_or(coarsest)
+        let mut chosen = Vec::new();
+        let blocks = self.levels.get(BLOCK).into_iter().flat_map(BTreeMap::keys);
+        for block in blocks {
+            let fits = |level: &usize| {
+                let mut places = self.in_block(*level, *block);
+                places.all(|one| one.seen.runs > 1)
+            };
+            let level = (0..=coarsest.min(BLOCK)).find(fits);
+            if level.is_none() && coarsest == WHOLE {
+                return self.in_level(WHOLE, 0..u64::MAX).collect();
+            }
+            let level = level.unwrap_or(coarsest);
+            chosen.extend(self.in_block(level, *block));
+        }
+        chosen
+    }
+
+    /// The places of a level that lie in a block.
+    fn in_block(&self, level: usize, block: u64) -> impl Iterator<Item = Chosen> {
+        let bytes = |level: usize| LEVELS.get(level).copied().unwrap_or(u64::MAX);
+        let count = bytes(BLOCK) / bytes(level).min(bytes(BLOCK));
+        let first = block.saturating_mul(count);
+        self.in_level(level, first..first.saturating_add(count))
+    }
+
+    fn in_level(&self, level: usize, places: Range<u64>) -> impl Iterator<Item = Chosen> {
+        let found = self.levels.get(level).into_iter();
+        let found = found.flat_map(move |all| all.range(places.clone()));
+        found.map(move |(place, seen)| Chosen {
+            level,
+            place: *place,
+            seen: *seen,
+        })
     }
 
     fn coarsest(&self) -> usize {
@@ -277,31 +322,26 @@ impl ContainerNoise {
             ContainerKind::Variable | ContainerKind::PerCpu => 2,
         }
     }
-
-    fn at_level(&self) -> &BTreeMap<u64, Seen> {
-        self.levels.get(self.level()).unwrap_or(&self.levels[0])
-    }
-}
-
-fn once(level: &BTreeMap<u64, Seen>) -> u64 {
-    level.values().filter(|seen| seen.runs == 1).count() as u64
 }
 
 /// What a model masks, ready to be asked.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NoiseMask(BTreeMap<ContainerKind, HashMap<String, Covered>>);
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Covered {
-    place_bytes: u64,
-    places: HashSet<u64>,
-}
+/// Places, by level.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Covered([HashSet<u64>; LEVELS.len()]);
 
 impl Mask for NoiseMask {
     fn covers(&self, kind: ContainerKind, name: &str, offset: u64) -> bool {
         let covered = self.0.get(&kind).and_then(|of_kind| of_kind.get(name));
-        kind != ContainerKind::Buffer
-            && covered.is_some_and(|one| one.places.contains(&(offset / one.place_bytes)))
+        let covers = |one: &Covered| {
+            let levels = one.0.iter().zip(LEVELS);
+            levels
+                .into_iter()
+                .any(|(places, bytes)| places.contains(&(offset / bytes)))
+        };
+        kind != ContainerKind::Buffer && covered.is_some_and(covers)
     }
 }
 
@@ -402,6 +442,19 @@ mod tests {
         assert_eq!(model.summary().seen_once, 0);
         let far = learned(&[&at(0), &at(600), &at(1200)]);
         assert!(far.mask().covers(ContainerKind::Variable, "timers", 2048));
+    }
+
+    #[test]
+    fn a_word_that_came_once_does_not_coarsen_other_blocks() {
+        let steady = word(ContainerKind::Object, "task_struct", 2048);
+        let once = word(ContainerKind::Object, "task_struct", 64);
+        let model = learned(&[&[steady.clone()], &[steady.clone(), once], &[steady]]);
+        let mask = model.mask();
+        let covers = |offset| mask.covers(ContainerKind::Object, "task_struct", offset);
+        assert!(covers(2048) && !covers(2056));
+        // The line of the word that came once is all that is known of it.
+        assert!(covers(64) && covers(72) && !covers(128));
+        assert_eq!(model.summary().places, 2);
     }
 
     #[test]

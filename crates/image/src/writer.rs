@@ -334,13 +334,11 @@ impl<'b> ChangesetWriter<'b> {
     }
 
     fn put_pack(&mut self) -> Result<(), WriteError> {
-        let empty = PackWriter::new(self.cut.unit_bytes, self.cut.frame_bytes);
-        let full = std::mem::replace(&mut self.pack, empty);
         self.open.clear();
-        if full.is_empty() {
+        if self.pack.is_empty() {
             return Ok(());
         }
-        let finished = full.finish()?;
+        let finished = self.pack.finish()?;
         self.blobs.put(&finished.id.blob(), &finished.bytes)?;
         self.known.add(finished.id, &finished.units);
         for reference in &mut self.packs {
@@ -348,6 +346,7 @@ impl<'b> ChangesetWriter<'b> {
                 *reference = PackReference::Put(finished.id);
             }
         }
+        self.pack.reuse(finished);
         Ok(())
     }
 

@@ -69,6 +69,7 @@ const LAYERS: &[(Layer, &[&str])] = &[
             "store",
             "bus",
             "sandbox",
+            "rootfs",
             "preload",
         ],
     ),

@@ -183,7 +183,7 @@ impl Bench<'_> {
         trial: &Trial,
     ) -> Result<TrialRecord, ControlError> {
         let plan = self.plan(trial.number, Vec::new(), self.first_deadline());
-        let captured = noise::replicas(self.session(), self.machine(), &plan).await?;
+        let captured = noise::replicas(self.session(), self.machine(), &plan, None).await?;
         let aligned = align_all(self.machine(), &captured, mask)?;
         let all: Vec<&Captured> = captured.iter().collect();
         let analysis = self.analysis(&all, &aligned, &plan)?;

@@ -146,6 +146,7 @@ impl<'a> Bench<'a> {
             progress: &Silent,
             export: None,
             whole,
+            stall: None,
         };
         run_replica(&context, index, None).await
     }

@@ -82,10 +82,8 @@ impl PackWriter {
     /// An empty pack of units of a size, in frames of about a size.
     #[must_use]
     pub fn new(unit_bytes: u64, frame_bytes: u64) -> Self {
-        let mut bytes = MAGIC.to_vec();
-        bytes.extend(VERSION.to_le_bytes());
         Self {
-            bytes,
+            bytes: header(Vec::new()),
             frames: Vec::new(),
             digests: Vec::new(),
             open: Vec::new(),
@@ -150,36 +148,52 @@ impl PackWriter {
         Ok(())
     }
 
-    /// Writes directory and footer.
+    /// Writes directory and footer, and begins another pack. What compresses is kept for that one, with
+    /// the memory of the open frame.
     ///
     /// # Errors
     /// Something cannot be compressed.
-    pub fn finish(mut self) -> io::Result<FinishedPack> {
+    pub fn finish(&mut self) -> io::Result<FinishedPack> {
         self.close_frame()?;
         debug_assert!(
             self.bytes.len() as u64 >= HEADER_BYTES,
             "the header is there"
         );
+        let mut bytes = std::mem::replace(&mut self.bytes, header(Vec::new()));
+        let units = std::mem::take(&mut self.digests);
+        let frames = std::mem::take(&mut self.frames);
         let mut directory = Vec::new();
-        put_number(&mut directory, self.frames.len() as u64);
-        for frame in &self.frames {
+        put_number(&mut directory, frames.len() as u64);
+        for frame in &frames {
             for number in [frame.stored_bytes, frame.unit_bytes, frame.units] {
                 put_number(&mut directory, number);
             }
         }
-        directory.extend(self.digests.iter().flat_map(|digest| digest.0));
+        directory.extend(units.iter().flat_map(|digest| digest.0));
         let stored = zstd::bulk::compress(&directory, LEVEL)?;
-        self.bytes.extend(&stored);
+        bytes.extend(&stored);
         for length in [stored.len(), directory.len()] {
             let length = u32::try_from(length).map_err(io::Error::other)?;
-            self.bytes.extend(length.to_le_bytes());
+            bytes.extend(length.to_le_bytes());
         }
-        let id = PackId(*blake3::hash(&self.bytes).as_bytes());
-        self.bytes.extend(id.0);
-        Ok(FinishedPack {
-            id,
-            bytes: self.bytes,
-            units: self.digests,
-        })
+        let id = PackId(*blake3::hash(&bytes).as_bytes());
+        bytes.extend(id.0);
+        Ok(FinishedPack { id, bytes, units })
     }
+
+    /// Takes the memory of a pack that was put for the one that is open, of which nothing is written
+    /// yet: fresh memory costs the kernel a fault for each of its pages.
+    pub fn reuse(&mut self, put: FinishedPack) {
+        if self.frames.is_empty() {
+            self.bytes = header(put.bytes);
+        }
+    }
+}
+
+/// The start of a pack, in memory that held something else.
+fn header(mut bytes: Vec<u8>) -> Vec<u8> {
+    bytes.clear();
+    bytes.extend(MAGIC);
+    bytes.extend(VERSION.to_le_bytes());
+    bytes
 }
