@@ -14,11 +14,13 @@
 //! change from trial to trial, and during every other one the host is kept busy.
 //!
 //! A trial of hints is one with a fault, of a cause that is known (`cause`), with a past that is drawn
-//! (`past`); what ranks causes is told neither, and is held against the cause (`grade`).
+//! (`past`); what ranks causes is told neither, and is held against the cause (`grade`). What it was
+//! ranked from is kept (`evidence`).
 //!
 //! No finding is recorded: what is found here was put there.
 
 mod cause;
+mod evidence;
 mod file;
 mod grade;
 mod inexact;
@@ -30,6 +32,7 @@ mod plan;
 mod trial;
 
 pub use cause::KnownCause;
+pub use evidence::HintEvidence;
 pub use file::{Campaign, CampaignDirectory, Header, TrialRecord};
 pub use grade::{HintGrade, HintReport, Shares};
 pub use outcome::{Tally, TrialOutcome};

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! PART[=WHERE][:BIT][@WHEN][,replica=K|,cpu=C][,mode=MODE][,PATTERN…]
-//!   ram           WHERE: live (default) | doubles | text | buffer | user | any | 0xADDRESS
+//!   ram           WHERE: live (default) | written | doubles | text | buffer | user | any | 0xADDRESS
 //!   reg=NAME
 //!   log[=LINE]    metric[=NAME]    at the end
 //!   hang
@@ -85,7 +85,9 @@ impl FaultPart {
 pub enum RamWhere {
     /// A page that changed since the snapshot.
     Live,
-    /// A word of such a page that reads as a double of ordinary magnitude.
+    /// A word that was written since the snapshot: what a processor got wrong is in one.
+    Written,
+    /// Such a word that reads as a double of ordinary magnitude.
     Doubles,
     /// The kernel's code.
     Text,
@@ -218,7 +220,10 @@ impl Injection {
         matches!(self.part, FaultPart::Ram(_))
             && (self.mode.is_of_words()
                 || !self.pattern.is_plain()
-                || self.part == FaultPart::Ram(RamWhere::Doubles))
+                || matches!(
+                    self.part,
+                    FaultPart::Ram(RamWhere::Written | RamWhere::Doubles)
+                ))
     }
 
     /// The marks at which something is done, in order, in a computation of `steps` steps.
@@ -277,10 +282,18 @@ impl fmt::Display for Injection {
     }
 }
 
+impl RamWhere {
+    /// Whether words there were all written since the snapshot.
+    pub(crate) const fn is_written(self) -> bool {
+        matches!(self, Self::Written | Self::Doubles)
+    }
+}
+
 impl fmt::Display for RamWhere {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Live => f.write_str("live"),
+            Self::Written => f.write_str("written"),
             Self::Doubles => f.write_str("doubles"),
             Self::Text => f.write_str("text"),
             Self::Buffer => f.write_str("buffer"),
@@ -456,6 +469,7 @@ mod tests {
         for order in [
             "ram",
             "ram=doubles@end,words=9,bits=20-45",
+            "ram=written@end,words=4,stride=64",
             "ram=0x1000:3@start,replica=2,mode=stuck-1",
             "ram@end,cpu=1,mode=scramble,words=8,stride=32",
             "ram=text@step:7,mask=0xff00,where-bit=3",

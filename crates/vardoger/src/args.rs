@@ -393,6 +393,9 @@ pub(crate) enum CampaignVerb {
         /// Which
         #[arg(default_value = "@last")]
         campaign: String,
+        /// Rank the hints of its trials anew, from the evidence that was kept, as this vardoger does
+        #[arg(long)]
+        rank_anew: bool,
     },
     /// Goes on with a campaign that was stopped or killed
     Resume {

@@ -18,6 +18,9 @@
 //! | storage | a sector of zeros, or a page as before the last step | |
 //! | other | a character of the log, a bit of a figure | |
 //!
+//! What a processor got wrong was written by it: those faults fall on words that are not as in the
+//! snapshot. Memory and storage go wrong anywhere.
+//!
 //! Most faults strike at the end: what studies publish are records of tests whose result is looked at
 //! at once. One in ten of those that can strikes an eighth of the computation before it, so that what
 //! was wrong is computed with.
@@ -155,12 +158,12 @@ impl Making<'_> {
         let when = self.when();
         if self.chance(60) {
             let words = self.magnitude(2, 64);
-            return vec![format!("ram=live@{when},mode=scramble,words={words}")];
+            return vec![format!("ram=written@{when},mode=scramble,words={words}")];
         }
         if self.chance(60) {
-            return vec![format!("ram=live@{when},mode=scramble")];
+            return vec![format!("ram=written@{when},mode=scramble")];
         }
-        vec![format!("ram=live@{when},words=1")]
+        vec![format!("ram=written@{when},words=1")]
     }
 
     fn fixed_mask(&mut self) -> Vec<String> {
@@ -174,10 +177,10 @@ impl Making<'_> {
         let mask = self.mask(bits, 0, 51);
         let percent = 5 + below(self.random, 96);
         let sharing = (words * percent / 100).clamp(1, words);
-        let mut orders = vec![format!("ram=live@{when},mask={mask:#x},words={sharing}")];
+        let mut orders = vec![format!("ram=written@{when},mask={mask:#x},words={sharing}")];
         let others = words - sharing;
         if others > 0 {
-            orders.push(format!("ram=live@{when},mode=scramble,words={others}"));
+            orders.push(format!("ram=written@{when},mode=scramble,words={others}"));
         }
         orders
     }
@@ -210,7 +213,7 @@ impl Making<'_> {
         let when = self.when();
         let words = self.magnitude(4, 32);
         let width = self.one_of(&["16", "32", "64"]);
-        let order = format!("ram=live@{when},mode=scramble,words={words},stride={width}");
+        let order = format!("ram=written@{when},mode=scramble,words={words},stride={width}");
         vec![order]
     }
 
@@ -220,11 +223,11 @@ impl Making<'_> {
         let valid = (0..words).filter(|_| below(self.random, 100) < 76).count() as u64;
         let mut orders = Vec::new();
         if valid > 0 {
-            orders.push(format!("ram=live@{when},mode=misread,words={valid}"));
+            orders.push(format!("ram=written@{when},mode=misread,words={valid}"));
         }
         if words > valid {
             let corrupt = words - valid;
-            orders.push(format!("ram=live@{when},mode=scramble,words={corrupt}"));
+            orders.push(format!("ram=written@{when},mode=scramble,words={corrupt}"));
         }
         orders
     }

@@ -10,6 +10,7 @@
 //! Whoever works on a campaign holds a lock on its file; a file beside it, `ID.stop`, asks that one
 //! to stop.
 
+use crate::campaign::evidence::HintEvidence;
 use crate::campaign::grade::{HintGrade, HintReport};
 use crate::campaign::outcome::{Tally, TrialOutcome};
 use crate::campaign::plan::CampaignPlan;
@@ -30,7 +31,8 @@ const ARTEFACT: &str = "vardoger-campaign";
 /// The version of its lines.
 const FORMAT: u32 = 1;
 
-/// The longest file that is read: a million trials of 256 bytes.
+/// The longest file that is read: a million trials of 256 bytes, or some ten thousand with the evidence
+/// that their hints were ranked from.
 const MAX_BYTES: u64 = 256 << 20;
 
 /// The first line.
@@ -64,6 +66,25 @@ pub struct TrialRecord {
     /// What its hints were worth, in a trial of hints whose fault showed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<HintGrade>,
+    /// What those hints were ranked from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Box<HintEvidence>>,
+}
+
+impl TrialRecord {
+    /// The same trial, with its hints ranked anew from what they were ranked from; as it is where that
+    /// was not kept.
+    #[must_use]
+    pub fn ranked_anew(&self) -> Self {
+        let again = match (&self.hint, &self.evidence) {
+            (Some(grade), Some(evidence)) => grade.again(&evidence.rank()),
+            _ => None,
+        };
+        Self {
+            hint: again.or_else(|| self.hint.clone()),
+            ..self.clone()
+        }
+    }
 }
 
 /// A campaign as its file tells it.
@@ -374,6 +395,7 @@ mod tests {
             outcome: TrialOutcome::Detected,
             detail: String::new(),
             hint: None,
+            evidence: None,
         }
     }
 

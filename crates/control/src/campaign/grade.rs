@@ -1,7 +1,8 @@
 //! How good hints were over a campaign: the confusion matrix, how often the true cause came first or
 //! among three, and whether what was called 80 % sure was right in 80 %. Pure.
 
-use model::HintClass;
+use crate::campaign::cause::KnownCause;
+use model::{Hint, HintClass};
 use serde::{Deserialize, Serialize};
 use stats::calibration::{Bin, calibration_error, calibration_interval, reliability};
 use std::collections::BTreeMap;
@@ -29,6 +30,33 @@ pub struct HintGrade {
     pub place: u32,
     /// The probability that the true cause was given.
     pub truth_probability: f64,
+}
+
+impl HintGrade {
+    /// What hints are worth that were ranked for a fault of this cause.
+    pub(super) fn of(hints: &[Hint], cause: &KnownCause) -> Option<Self> {
+        let truth = (cause.class, cause.shifted, cause.early);
+        Self::against(hints, truth)
+    }
+
+    /// What other hints for the same trial are worth.
+    pub(super) fn again(&self, hints: &[Hint]) -> Option<Self> {
+        Self::against(hints, (self.truth, self.shifted, self.early))
+    }
+
+    fn against(hints: &[Hint], (truth, shifted, early): (HintClass, bool, bool)) -> Option<Self> {
+        let place = hints.iter().position(|hint| hint.class == Some(truth))?;
+        let first = hints.first()?;
+        Some(Self {
+            truth,
+            shifted,
+            early,
+            first: first.class?,
+            probability: first.probability?,
+            place: u32::try_from(place).ok()?.saturating_add(1),
+            truth_probability: hints.get(place)?.probability?,
+        })
+    }
 }
 
 /// Some trials' figures.

@@ -1,6 +1,7 @@
 //! One trial: the replicas that are run, what the detector says, what is true.
 
 use crate::campaign::cause::KnownCause;
+use crate::campaign::evidence::HintEvidence;
 use crate::campaign::file::TrialRecord;
 use crate::campaign::grade::HintGrade;
 use crate::campaign::load::Load;
@@ -204,7 +205,7 @@ impl<'a> Bench<'a> {
         cause: &KnownCause,
     ) -> Result<TrialRecord, ControlError> {
         let fault = cause.class.to_string();
-        let mut tried = match self.struck(reference, trial, &cause.orders).await? {
+        let tried = match self.struck(reference, trial, &cause.orders).await? {
             Struck::Nothing(detail) => {
                 return Ok(self.record(trial, fault, TrialOutcome::Masked, detail));
             }
@@ -214,7 +215,10 @@ impl<'a> Bench<'a> {
         let page = struck
             .filter_map(|one| Some(one.address?.0 / model::PAGE_BYTES as u64))
             .next();
-        let grade = self.graded(&mut tried.analysis, trial, (cause, page));
+        let evidence = self.evidence(&tried.analysis, trial, (cause, page));
+        let grade = evidence
+            .as_ref()
+            .and_then(|evidence| HintGrade::of(&evidence.rank(), cause));
         let said = grade.as_ref().map(|grade| {
             let sure = grade.probability * 100.0;
             format!("; said {} with {sure:.0} %", grade.first)
@@ -222,17 +226,18 @@ impl<'a> Bench<'a> {
         let detail = format!("{}{}", tried.detail, said.unwrap_or_default());
         Ok(TrialRecord {
             hint: grade,
+            evidence: evidence.map(Box::new),
             ..self.record(trial, fault, tried.outcome, detail)
         })
     }
 
-    /// What the hints were worth: they see differences, core and past, as those of a run do.
-    fn graded(
+    /// What hints are ranked from: differences, core and past, as those of a run are.
+    fn evidence(
         &self,
-        analysis: &mut Analysis,
+        analysis: &Analysis,
         trial: &Trial,
         (cause, page): (&KnownCause, Option<u64>),
-    ) -> Option<HintGrade> {
+    ) -> Option<HintEvidence> {
         let past = past::draw(cause, trial.draw, page);
         let surroundings = Surroundings {
             cores: vec![(ReplicaIndex(trial.replica), past.core)],
@@ -240,21 +245,7 @@ impl<'a> Bench<'a> {
             portable: self.plan.computation.is_portable(),
             ..Surroundings::default()
         };
-        let about = crate::run::about(self.machine);
-        divergence::explain(analysis, &about, &surroundings);
-        let hints = &analysis.deviations.first()?.hints;
-        let place = hints
-            .iter()
-            .position(|hint| hint.class == Some(cause.class))?;
-        Some(HintGrade {
-            truth: cause.class,
-            shifted: cause.shifted,
-            early: cause.early,
-            first: hints.first()?.class?,
-            probability: hints.first()?.probability?,
-            place: u32::try_from(place).ok()?.saturating_add(1),
-            truth_probability: hints.get(place)?.probability?,
-        })
+        HintEvidence::of(analysis, crate::run::about(self.machine), surroundings)
     }
 
     /// Orders carried out in one replica, which is held against the clean one.
@@ -393,6 +384,7 @@ impl<'a> Bench<'a> {
             outcome,
             detail,
             hint: None,
+            evidence: None,
         }
     }
 }

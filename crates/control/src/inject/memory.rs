@@ -39,7 +39,7 @@ pub(super) fn locate(
     let memory_bytes = machine.spec.memory_bytes;
     let address = match place {
         RamWhere::Address(address) => address,
-        RamWhere::Live | RamWhere::Doubles => {
+        RamWhere::Live | RamWhere::Written | RamWhere::Doubles => {
             let pages = domain.changed_page_numbers()?;
             let page = *drawn(&pages, planned.draw_place(pages.len() as u64))
                 .ok_or_else(|| failed(planned, "no page has changed since the snapshot"))?;

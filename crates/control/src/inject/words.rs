@@ -4,7 +4,8 @@
 //! place ─► pages ─► words, drawn one by one or a stride apart ─► mask, drawn bits, another's value
 //! ```
 //!
-//! Words are drawn among those that hold something: a zero is mostly room that nothing computed.
+//! Words are drawn among those that hold something: a zero is mostly room that nothing computed. What
+//! a processor got wrong is in words that were written since the snapshot.
 
 use super::memory::{DEVICE_HOLE, PAGE, failed};
 use crate::error::ControlError;
@@ -128,11 +129,12 @@ fn pages(
     machine: &PreparedMachine,
 ) -> Result<Vec<u64>, ControlError> {
     let pages = match place {
-        RamWhere::Live | RamWhere::Doubles => domain.changed_page_numbers()?,
+        RamWhere::Live | RamWhere::Written | RamWhere::Doubles => domain.changed_page_numbers()?,
         RamWhere::Any => (0..machine.spec.memory_bytes / PAGE).collect(),
         RamWhere::Address(address) => vec![address / PAGE],
         RamWhere::Buffer | RamWhere::User => {
-            let why = "words are drawn from live, doubles, text, any or the page of an address";
+            let why =
+                "words are drawn from live, written, doubles, text, any or the page of an address";
             return Err(failed(planned, why));
         }
         RamWhere::Text => {
@@ -173,11 +175,7 @@ impl Drawing<'_> {
             _ => self.fitting(random)?,
         };
         if let Some(stride) = pattern.stride_bytes {
-            let end = self.machine.spec.memory_bytes;
-            return Ok((0..u64::from(pattern.count()))
-                .map(|step| first + step * u64::from(stride))
-                .take_while(|address| *address < end && !DEVICE_HOLE.contains(address))
-                .collect());
+            return self.apart(first, u64::from(stride), random);
         }
         let mut chosen = BTreeSet::from([first]);
         let mut draws = pattern.count().saturating_mul(DRAWS_PER_WORD);
@@ -189,6 +187,45 @@ impl Drawing<'_> {
             }
         }
         Ok(chosen.into_iter().collect())
+    }
+
+    /// Words a stride apart from a first one. What has to be written is drawn again until all are, or
+    /// else most.
+    fn apart(
+        &mut self,
+        first: u64,
+        stride: u64,
+        random: &mut ChaCha8Rng,
+    ) -> Result<Vec<u64>, ControlError> {
+        let (count, end) = (
+            u64::from(self.planned.injection.pattern.count()),
+            self.machine.spec.memory_bytes,
+        );
+        let from = |first: u64| {
+            let all = (0..count).map(move |step| first + step * stride);
+            all.take_while(|address| *address < end && !DEVICE_HOLE.contains(address))
+        };
+        if !self.place.is_written() {
+            return Ok(from(first).collect());
+        }
+        let (mut longest, mut first) = (Vec::new(), first);
+        for _ in 0..DRAWS_PER_WORD {
+            let mut run = Vec::new();
+            for address in from(first) {
+                if !self.fits(address)? {
+                    break;
+                }
+                run.push(address);
+            }
+            if run.len() > longest.len() {
+                longest = run;
+            }
+            if longest.len() as u64 == count {
+                break;
+            }
+            first = self.fitting(random)?;
+        }
+        Ok(longest)
     }
 
     fn anywhere(&self, random: &mut ChaCha8Rng) -> u64 {
@@ -211,9 +248,18 @@ impl Drawing<'_> {
         let of_kind = match self.place {
             RamWhere::Doubles => ORDINARY_EXPONENTS.contains(&(word >> 52 & 0x7ff)),
             _ => word != 0,
-        };
+        } && (!self.place.is_written() || word != self.before(address));
         let bit = self.planned.injection.pattern.where_bit;
         Ok(of_kind && bit.is_none_or(|bit| word >> bit & 1 == 1))
+    }
+
+    /// What the snapshot holds there; where its image ends are zeros.
+    fn before(&self, address: u64) -> u64 {
+        let bytes = usize::try_from(address).ok().and_then(|start| {
+            let word = self.machine.base.get(start..)?;
+            word.first_chunk()
+        });
+        bytes.map_or(0, |bytes| u64::from_le_bytes(*bytes))
     }
 
     fn strike(&mut self, address: u64, random: &mut ChaCha8Rng) -> Result<Struck, ControlError> {

@@ -16,7 +16,7 @@ pub enum InjectionError {
     NotYet(String),
     /// The place within the part is none.
     #[error(
-        "{0:?} is no place in memory: it is live, doubles, text, buffer, user, any or an address such as 0x1f0000"
+        "{0:?} is no place in memory: it is live, written, doubles, text, buffer, user, any or an address such as 0x1f0000"
     )]
     UnknownPlace(String),
     /// A register is named by its name.
@@ -244,6 +244,7 @@ fn parse_part(part: &str, place: Option<&str>) -> Result<FaultPart, InjectionErr
 fn parse_ram(place: &str) -> Result<RamWhere, InjectionError> {
     Ok(match place {
         "live" => RamWhere::Live,
+        "written" => RamWhere::Written,
         "doubles" => RamWhere::Doubles,
         "text" => RamWhere::Text,
         "buffer" => RamWhere::Buffer,
@@ -373,7 +374,7 @@ mod tests {
         let wrong = |text: &str| Injection::parse(text).unwrap_err().to_string();
         assert!(wrong("tape").contains("ram, reg, log"));
         assert!(wrong("disk").contains("no disk"));
-        assert!(wrong("ram=here").contains("live, doubles, text, buffer"));
+        assert!(wrong("ram=here").contains("live, written, doubles, text, buffer"));
         assert!(wrong("ram:8").contains("0 to 7"));
         assert!(wrong("metric:52").contains("0 to 51"));
         assert!(wrong("log:7").contains("0 to 6"));

@@ -12,13 +12,13 @@ use super::weight::Weight;
 /// How a value looks that logic got wrong: mostly several bits, of one word or of what was computed
 /// with it.
 const WRONG_VALUES: [(Form, f64); 9] = [
-    (Form::OneBit, 0.13),
+    (Form::OneBit, 0.15),
     (Form::OneNibble, 0.02),
-    (Form::OneWord, 0.20),
+    (Form::OneWord, 0.23),
     (Form::Tail, 0.02),
-    (Form::Scatter, 0.42),
+    (Form::Scatter, 0.40),
     (Form::Condition, 0.02),
-    (Form::Flood, 0.12),
+    (Form::Flood, 0.10),
     (Form::Moving, 0.02),
     (Form::Ending, 0.02),
 ];
@@ -32,10 +32,11 @@ pub(super) fn core_local(subject: &Subject<'_>, shape: &Shape) -> Vec<Weight> {
 /// A unit that fails for some operands only.
 pub(super) fn data_dependent(subject: &Subject<'_>, shape: &Shape) -> Vec<Weight> {
     let table = [
-        (Form::Condition, 0.80),
+        (Form::Condition, 0.72),
+        (Form::LowBits, 0.10),
         (Form::Floats, 0.02),
         (Form::FewUnits, 0.02),
-        (Form::Scatter, 0.06),
+        (Form::Scatter, 0.04),
         (Form::Flood, 0.08),
     ];
     let looks = looks(&table, shape).from(source::FCOS);

@@ -104,7 +104,7 @@ fn place(outcome: ExperimentOutcome) -> usize {
 }
 
 /// Whether a class is a defect of a core.
-fn core_bound(class: HintClass) -> bool {
+pub(super) fn core_bound(class: HintClass) -> bool {
     !matches!(
         class,
         HintClass::MemoryCell

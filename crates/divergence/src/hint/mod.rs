@@ -20,10 +20,11 @@
 //! | module | holds |
 //! |---|---|
 //! | `surroundings` | what is known besides the differences: cores, earlier deviations, classes |
-//! | `traces` | what the memory around the differences says |
+//! | `traces`, `kept` | what the memory around the differences says; what stands as it was struck |
 //! | `shape` | what the differences look like, in numbers and as one form |
 //! | `looks` | how often a form is seen, at all and under a class |
 //! | `compute`, `pattern`, `address`, `memory`, `software` | the evidence of each class, by family |
+//! | `writing` | whether anything had written what is wrong, what was written around it, and by how much it is wrong |
 //! | `history` | earlier deviations: the same core, the same page |
 //! | `golden` | a golden value that all contradict |
 //! | `experiment` | what would tell the likeliest causes apart, and what came out |
@@ -34,6 +35,7 @@ mod compute;
 mod experiment;
 mod golden;
 mod history;
+mod kept;
 mod looks;
 mod memory;
 mod pattern;
@@ -44,6 +46,7 @@ mod source;
 pub mod surroundings;
 pub mod traces;
 mod weight;
+mod writing;
 
 use crate::analysis::Analysis;
 use crate::input::Context;
@@ -79,6 +82,7 @@ pub fn rank(subject: &Subject<'_>) -> Vec<Hint> {
     let shape = Shape::of(subject);
     let weigh = |class: &HintClass| {
         let mut weights = evidence(*class, subject, &shape);
+        weights.extend(writing::weights(*class, &shape));
         weights.extend(experiment::brought(*class, subject.surroundings));
         (*class, prior::prior(*class, subject.deterministic), weights)
     };

@@ -20,10 +20,10 @@ const FIELD_LIMIT: f64 = 20.0;
 /// A data path that flips the same bits.
 pub(super) fn fixed_mask(subject: &Subject<'_>, shape: &Shape) -> Vec<Weight> {
     let table = [
-        (Form::Mask, 0.82),
+        (Form::Mask, 0.79),
         (Form::Flood, 0.08),
         (Form::Column, 0.005),
-        (Form::Scatter, 0.05),
+        (Form::Scatter, 0.08),
         (Form::Floats, 0.02),
         (Form::Condition, 0.01),
     ];
@@ -32,8 +32,20 @@ pub(super) fn fixed_mask(subject: &Subject<'_>, shape: &Shape) -> Vec<Weight> {
         weights.push(bits_of(common));
         weights.push(direction(common));
     }
+    if let (Form::Scatter, Some(common)) = (shape.form, shape.common) {
+        weights.push(repeated(common));
+    }
     weights.extend(follows_core(subject));
     weights
+}
+
+/// Masks of several bits that chance draws are hardly ever the same.
+fn repeated(common: CommonMask) -> Weight {
+    if common.count >= 2 {
+        let reason = format!("{} words share the mask {:#x}", common.count, common.mask);
+        return Weight::new(4.0, reason).from(source::ALIBABA);
+    }
+    Weight::new(0.4, "no two words share a mask").from(source::ALIBABA)
 }
 
 fn bits_of(common: CommonMask) -> Weight {
@@ -67,7 +79,8 @@ pub(super) fn float_field(subject: &Subject<'_>, shape: &Shape) -> Vec<Weight> {
         (Form::Mask, 0.03),
         (Form::Condition, 0.02),
         (Form::FewUnits, 0.02),
-        (Form::OneBit, 0.03),
+        (Form::LowBits, 0.01),
+        (Form::OneBit, 0.02),
         (Form::Scatter, 0.01),
     ];
     let mut weights = vec![looks(&table, shape)];
@@ -198,8 +211,8 @@ pub(super) fn vector_lane(subject: &Subject<'_>, shape: &Shape) -> Vec<Weight> {
     let table = [
         (Form::Lane, 0.83),
         (Form::Flood, 0.08),
-        (Form::OneWord, 0.02),
-        (Form::Scatter, 0.03),
+        (Form::OneWord, 0.01),
+        (Form::Scatter, 0.02),
         (Form::Line, 0.01),
         (Form::Block, 0.01),
         (Form::Condition, 0.01),

@@ -116,7 +116,7 @@ pub(super) fn other(shape: &Shape) -> Vec<Weight> {
         (Form::Registers, 0.01),
         (Form::Ending, 0.02),
         (Form::Flood, 0.04),
-        (Form::Scatter, 0.04),
+        (Form::Scatter, 0.01),
         (Form::OneWord, 0.01),
     ];
     vec![looks(&table, shape)]

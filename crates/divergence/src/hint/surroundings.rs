@@ -3,10 +3,11 @@
 //! looked up.
 
 use model::{Experiment, ExperimentOutcome, Placement, ReplicaIndex};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
 /// A physical core; siblings of one core fail together and count as one.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Core {
     /// The host's name.
     pub host: String,
@@ -30,7 +31,7 @@ impl Core {
 }
 
 /// An earlier run in which a replica deviated, and no fault was ordered.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EarlierDeviation {
     /// The core of the replica that deviated.
     pub core: Core,
@@ -41,7 +42,7 @@ pub struct EarlierDeviation {
 }
 
 /// How often runs deviated when it was hot or busy, and when it was not.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Heat {
     /// Runs while it was hot, or while neighbours were busy.
     pub runs_hot: u32,
@@ -54,7 +55,7 @@ pub struct Heat {
 }
 
 /// Runs on this host before it first deviated, and from then on.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Age {
     /// Runs that passed before the first deviation.
     pub clean_before: u32,
@@ -65,7 +66,7 @@ pub struct Age {
 }
 
 /// What was told apart by giving one core's output to another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Crossed {
     /// What the suspect core undid of its own work came out right.
     pub own_is_right: bool,
@@ -74,7 +75,7 @@ pub struct Crossed {
 }
 
 /// What is known besides the differences. The default is: nothing.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Surroundings {
     /// The core of each replica of this run.
     pub cores: Vec<(ReplicaIndex, Core)>,

@@ -84,15 +84,15 @@ fn earlier(places: &[(u32, u64)]) -> Surroundings {
     }
 }
 
-/// Words that have nothing in common.
+/// Words that have nothing in common, each wrong in a few bits.
 fn scattered() -> Vec<Difference> {
-    let mixed = |at: u64, by: u64| at.wrapping_mul(by);
-    let one = |at| {
-        let (expected, found) = (
-            mixed(at, 0x9e37_79b9_7f4a_7c15),
-            mixed(at, 0xbf58_476d_1ce4_e5b9),
-        );
-        word(at * 0x1008, expected, found)
+    let one = |at: u64| {
+        let expected = at.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        word(
+            at * 0x1008,
+            expected,
+            expected ^ at.wrapping_mul(0x0100_0400_0021),
+        )
     };
     (1..20).map(one).collect()
 }
@@ -227,6 +227,100 @@ fn a_golden_value_is_not_contradicted_by_many_cores_at_once() {
             .unwrap()
     };
     assert!(likely(&[1, 1, 1]) > 10.0 * likely(&[1, 2, 3]));
+}
+
+/// One word in which a few bits are wrong, and what the memory around it says.
+fn likely(traces: &Traces, found: u64, class: HintClass) -> f64 {
+    let hints = rank(&Subject {
+        differences: &[word(0x3000, 0x1234_5678_9abc_def0, found)],
+        traces,
+        deterministic: true,
+        code: None,
+        core: None,
+        surroundings: &Surroundings::default(),
+    });
+    find(&hints, class).probability.unwrap()
+}
+
+#[test]
+fn what_nothing_has_written_is_no_processors_fault() {
+    let seen = |untouched: &[u64]| Traces {
+        held_against_snapshot: 1,
+        untouched: untouched.iter().copied().collect(),
+        ..Traces::default()
+    };
+    let bit = 0x1234_5678_9abc_def1;
+    let core = |traces: &Traces| likely(traces, bit, HintClass::CoreLocalDefect);
+    let cell = |traces: &Traces| likely(traces, bit, HintClass::MemoryCell);
+    let (written, untouched) = (seen(&[]), seen(&[0x3000]));
+    assert!(core(&untouched) < 0.1 * core(&written));
+    assert!(cell(&untouched) > cell(&written) && cell(&untouched) > 0.95);
+    // What is not known says nothing.
+    let unknown = cell(&Traces::default());
+    assert!(cell(&written) < unknown && unknown < cell(&untouched));
+}
+
+#[test]
+fn where_what_was_written_ends_a_copy_stopped_short() {
+    let at = |bytes_before, bytes_after| Traces {
+        held_against_snapshot: 1,
+        stretch: Some(traces::Stretch {
+            bytes_before,
+            bytes_after,
+        }),
+        ..Traces::default()
+    };
+    // Other bytes in the lower half of the word.
+    let tail = 0x1234_5678_6543_210f;
+    let short = |traces: &Traces| likely(traces, tail, HintClass::StringUndershoot);
+    assert!(short(&at(200, 0)) > 0.85);
+    assert!(short(&at(0, 0)) < 0.3);
+    assert!(likely(&at(0, 0), tail, HintClass::Coherence) > 0.5);
+}
+
+#[test]
+fn another_value_is_no_wrong_result() {
+    let ratio = |found| {
+        let core = likely(&Traces::default(), found, HintClass::CoreLocalDefect);
+        core / likely(&Traces::default(), found, HintClass::StringUndershoot)
+    };
+    assert!(ratio(0x1634_5678_9a3c_dcf2) > 20.0 * ratio(!0x1234_5678_9abc_def0));
+}
+
+#[test]
+fn what_stands_as_it_was_struck_tells_the_cause_of_a_flood() {
+    let register = Difference {
+        part: Part::Register,
+        locus: Locus::Name("rax".to_owned()),
+        expected: Some("1".to_owned()),
+        ..word(0, 0, 2)
+    };
+    let all: Vec<Difference> = scattered().into_iter().chain([register]).collect();
+    let lane = (0..8_u64).map(|at| traces::KeptWord {
+        address: 0x7000 + 64 * at,
+        expected: at.wrapping_mul(0x9e37_79b9_7f4a_7c15),
+        found: at.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (0x8000_0100_0040 + at),
+    });
+    let ranked = |kept: Vec<traces::KeptWord>| {
+        rank(&Subject {
+            differences: &all,
+            traces: &Traces {
+                words: 5_000,
+                kept,
+                ..Traces::default()
+            },
+            deterministic: true,
+            code: None,
+            core: None,
+            surroundings: &Surroundings::default(),
+        })
+    };
+    let flood = ranked(Vec::new());
+    assert!(find(&flood, HintClass::VectorLane).probability.unwrap() < 0.3);
+    let told = ranked(lane.collect());
+    assert_eq!(told[0].class, Some(HintClass::VectorLane), "{told:#?}");
+    assert!(told[0].probability.unwrap() > 0.6);
+    assert!(told[0].reason.contains("5000 words"), "{:?}", told[0]);
 }
 
 proptest! {

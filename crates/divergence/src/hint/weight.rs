@@ -5,6 +5,12 @@ use model::{Conflict, Hint, HintClass};
 /// The most that a class's evidence may count, either way: the pieces are not wholly independent.
 const RATIO_LIMIT: f64 = 1e4;
 
+/// Probabilities are ratio × prior to this power, normalised. The pieces of evidence are stated with
+/// caution, and together they were right more often than they said: of the powers from 1 to 2 this one
+/// gave the truth the greatest mean logarithm of its probability over the faults of two campaigns (seeds
+/// 4101 and 4102), which are not those that the guide's figures are of.
+const SHARPNESS: f64 = 1.2;
+
 /// One piece of evidence for or against a class.
 #[derive(Debug, Clone)]
 pub(super) struct Weight {
@@ -44,21 +50,22 @@ impl Weight {
 /// A class with its prior and its evidence.
 pub(super) type Weighed = (HintClass, f64, Vec<Weight>);
 
-/// The classes by probability: ratio × prior, normalised.
+/// The classes by probability: ratio × prior, sharpened and normalised.
 pub(super) fn ranked(weighed: Vec<Weighed>) -> Vec<Hint> {
     let ratio = |weights: &[Weight]| {
         let product: f64 = weights.iter().map(|weight| weight.ratio).product();
         product.clamp(1.0 / RATIO_LIMIT, RATIO_LIMIT)
     };
+    let weight = |prior: f64, weights: &[Weight]| (prior * ratio(weights)).powf(SHARPNESS);
     let total: f64 = weighed
         .iter()
-        .map(|(_, prior, weights)| prior * ratio(weights))
+        .map(|(_, prior, weights)| weight(*prior, weights))
         .sum();
     let mut hints: Vec<Hint> = weighed
         .into_iter()
         .map(|(class, prior, weights)| {
-            let ratio = ratio(&weights);
-            hint(class, ratio, prior * ratio / total, weights)
+            let probability = weight(prior, &weights) / total;
+            hint(class, ratio(&weights), probability, weights)
         })
         .collect();
     hints.sort_by(|one, other| f64::total_cmp(&likely(other), &likely(one)));

@@ -54,7 +54,7 @@ pub(crate) fn example(class: HintClass, random: &mut Random) -> Example {
         _ => random.chance(0.9),
     };
     let mut traces = Traces {
-        ones: Some([0.5; 64]),
+        ones: Some(vec![0.5; 64]),
         ..Traces::default()
     };
     let differences = match class {

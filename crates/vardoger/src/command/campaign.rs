@@ -32,7 +32,10 @@ pub(crate) async fn execute(global: &Global, verb: &CampaignVerb) -> Result<Exit
         CampaignVerb::Start(arguments) => start(global, arguments).await,
         CampaignVerb::Resume { campaign, jobs } => resume(global, campaign, *jobs).await,
         CampaignVerb::Ls => ls(global),
-        CampaignVerb::Show { campaign } => show(global, campaign),
+        CampaignVerb::Show {
+            campaign,
+            rank_anew,
+        } => show(global, campaign, *rank_anew),
         CampaignVerb::Stop { campaign } => stop(global, campaign),
     }
 }
@@ -154,10 +157,16 @@ fn ls(global: &Global) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn show(global: &Global, reference: &str) -> Result<ExitCode, Failure> {
+fn show(global: &Global, reference: &str, rank_anew: bool) -> Result<ExitCode, Failure> {
     let directory = directory(global)?;
     let id = resolve(&directory, reference)?;
-    print(global, &directory.load(id)?)?;
+    let mut campaign = directory.load(id)?;
+    if rank_anew {
+        for trial in &mut campaign.trials {
+            *trial = trial.ranked_anew();
+        }
+    }
+    print(global, &campaign)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -47,7 +47,7 @@ pub(in crate::hint) struct Condition {
 const LOOKED_AT: usize = 52;
 
 /// The bit that is least likely to be set in all of them by accident.
-pub(super) fn condition(words: &[Word], ones: Option<&[f64; 64]>) -> Option<Condition> {
+pub(super) fn condition(words: &[Word], ones: Option<&[f64]>) -> Option<Condition> {
     let all = words.iter().fold(u64::MAX, |all, word| all & word.expected);
     let ones = ones?;
     let surprise = |share: f64| {

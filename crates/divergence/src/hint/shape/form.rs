@@ -3,15 +3,13 @@
 //! how often its faults look so.
 
 use super::Shape;
+use crate::hint::traces::FLOOD_WORDS;
 
 /// From this share on, a property is that of the whole.
 const MOST: f64 = 0.5;
 
 /// Nearly all.
 const NEARLY_ALL: f64 = 0.9;
-
-/// From so many words on, more is a flood: what was wrong was computed with.
-const FLOOD: u64 = 256;
 
 /// A page of which so many words are wrong in many bits was not written word by word.
 const BLOCK_WORDS: usize = 24;
@@ -76,6 +74,8 @@ pub(in crate::hint) enum Form {
     Condition,
     /// A few bits of doubles here and there.
     Floats,
+    /// Several low bits of each of some doubles.
+    LowBits,
     /// Times, counters, random numbers.
     Moving,
     /// Some words, in many bits and without order.
@@ -91,7 +91,7 @@ impl Form {
         match shape.len() {
             _ if shape.outcomes > 0 => Self::Ending,
             // What was wrong was computed with, wherever it began.
-            _ if shape.computed_with => Self::Flood,
+            _ if shape.computed_with && !shape.kept => Self::Flood,
             0 => Self::without_words(shape),
             1 => Self::of_values(shape).unwrap_or_else(|| Self::of_one(shape)),
             _ => Self::of_values(shape)
@@ -117,7 +117,9 @@ impl Form {
     /// Forms that the values have.
     fn of_values(shape: &Shape) -> Option<Self> {
         let most = |count: usize| shape.share(count) >= MOST;
-        if shape.in_code == shape.len() && shape.len() > 8 {
+        // One bit of each is a row or column of memory, wherever it lies.
+        let bits = shape.share(shape.one_bit) >= NEARLY_ALL;
+        if shape.in_code == shape.len() && shape.len() > 8 && !bits {
             return Some(Self::Code);
         }
         if shape.permuted {
@@ -133,10 +135,13 @@ impl Form {
         if most(shape.echoes) && shape.len() >= 2 {
             return Some(Self::Echo);
         }
-        if shape.len() >= 8 && shape.share(shape.zeros) >= NEARLY_ALL && shape.pages.len() == 1 {
+        // A line of zeros is one that was not written yet.
+        let zeros = shape.share(shape.zeros) >= NEARLY_ALL && !shape.place.line;
+        if shape.len() >= 8 && zeros && shape.pages.len() == 1 {
             return Some(Self::Zeros);
         }
-        if most(shape.moved_pointers) && shape.share(shape.one_bit) < MOST {
+        let nibble = shape.words.iter().all(|word| word.is_nibble());
+        if most(shape.moved_pointers) && shape.share(shape.one_bit) < MOST && !nibble {
             return Some(Self::MovedPointers);
         }
         most(shape.noisy).then_some(Self::Moving)
@@ -160,9 +165,8 @@ impl Form {
     /// Forms that the places have.
     fn of_places(shape: &Shape) -> Option<Self> {
         let place = shape.place;
-        let one_mask = shape.common.is_some_and(|one| one.count == shape.len());
         let bits = shape.share(shape.one_bit) >= NEARLY_ALL;
-        if place.column.is_some() && one_mask {
+        if place.column.is_some() && shape.one_mask {
             return Some(Self::Column);
         }
         if is_common(shape) {
@@ -180,7 +184,8 @@ impl Form {
         if place.line && !bits {
             return Some(Self::Line);
         }
-        let block = shape.pages.len() == 1 && (shape.len() >= BLOCK_WORDS || place.sector);
+        let old = shape.len() >= BLOCK_WORDS || place.sector || shape.is_replaced();
+        let block = shape.pages.len() == 1 && old;
         (block && !bits && shape.len() >= 4).then_some(Self::Block)
     }
 
@@ -190,12 +195,14 @@ impl Form {
         let flips: u32 = shape.words.iter().map(|word| word.flips()).sum();
         let few_flips = f64::from(flips) <= 3.0 * shape.len() as f64;
         let bits = shape.share(shape.one_bit) >= NEARLY_ALL;
-        if shape.words_total > FLOOD {
+        if shape.words_total > FLOOD_WORDS && !shape.kept {
             Self::Flood
         } else if condition.is_some_and(|one| one.surprise_bits >= CONDITION_BITS) {
             Self::Condition
         } else if few_flips && shape.share(shape.doubles) >= 0.8 {
             Self::Floats
+        } else if shape.low_bits >= shape.len() && shape.share(shape.doubles) >= 0.8 {
+            Self::LowBits
         } else if bits && shape.pages.len() <= 2 {
             Self::Row
         } else if shape.share(shape.moving) >= MOST {

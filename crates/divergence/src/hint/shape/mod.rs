@@ -13,6 +13,7 @@ mod place;
 mod word;
 
 use super::Subject;
+use super::traces::{COMPUTED_WITH_WORDS, FLOOD_WORDS, Stretch};
 pub(super) use bits::{CommonMask, Condition};
 pub(super) use form::Form;
 use model::{Difference, PAGE_BYTES, Part};
@@ -23,8 +24,15 @@ pub(super) use word::{Word, words_of};
 /// Values that are found again elsewhere, from which on the others are by-work.
 const PERMUTED_SHARE: f64 = 0.8;
 
-/// So many words are no single fault's where registers differ too.
-const COMPUTED_WITH_WORDS: u64 = 16;
+/// Bits of a double below this one make errors below 10^-8.
+const LOW_MANTISSA: u64 = 1 << 26;
+
+/// Values that have nothing to do with each other differ in half of their 64 bits; in no more than so
+/// many by chance in one of three million.
+const CORRUPT_FLIPS: u32 = 12;
+
+/// From this share of such words on, values were replaced: those that are small differ in few bits.
+const REPLACED_SHARE: f64 = 0.3;
 
 /// Parts of names of kernel symbols that hold times, counters of events and random numbers.
 const NOISY_SYMBOLS: [&str; 8] = [
@@ -41,8 +49,11 @@ const NOISY_SYMBOLS: [&str; 8] = [
 /// The numbers that the evidence is drawn from.
 #[derive(Debug)]
 pub(super) struct Shape {
-    /// Words of memory and files of which both sides are known, as listed.
+    /// Words of memory and files of which both sides are known, as listed; or, of what was computed
+    /// with, those that stand as they were struck.
     pub(super) words: Vec<Word>,
+    /// Whether they are those.
+    pub(super) kept: bool,
     /// All words that differ, listed or not.
     pub(super) words_total: u64,
     pub(super) pages: BTreeSet<u64>,
@@ -56,8 +67,17 @@ pub(super) struct Shape {
     pub(super) noisy: usize,
     pub(super) few_units: usize,
     pub(super) doubles: usize,
+    /// Words of which only bits of the lower mantissa differ.
+    pub(super) low_bits: usize,
+    /// Words that differ in so many bits that another value stands there.
+    pub(super) replaced: usize,
+    /// Whether one mask is that of all.
+    pub(super) one_mask: bool,
     pub(super) echoes: usize,
     pub(super) unwritten: usize,
+    /// Words that nothing has written since the snapshot; none where that is not known.
+    pub(super) untouched: Option<usize>,
+    pub(super) stretch: Option<Stretch>,
     pub(super) zeros: usize,
     pub(super) in_code: usize,
     /// The same words in another order.
@@ -80,28 +100,41 @@ impl Shape {
     pub(super) fn of(subject: &Subject<'_>) -> Self {
         let differences = subject.differences;
         let traces = subject.traces;
-        let mut words = words_of(differences);
-        words.sort_by_key(|word| word.address);
-        let noisy = differences
-            .iter()
-            .filter(|one| in_noisy_symbol(one))
-            .count();
-        let count = |is: &dyn Fn(&Word) -> bool| words.iter().filter(|word| is(word)).count();
+        let part = |part| differences.iter().filter(|one| one.part == part).count();
+        let listed = words_of(differences);
+        let words_total = traces.words.max(listed.len() as u64);
+        let computed_with =
+            subject.deterministic && part(Part::Register) > 0 && words_total >= COMPUTED_WITH_WORDS;
         let code = |word: &Word| match (&subject.code, word.address) {
             (Some(code), Some(address)) => code.contains(&address),
             _ => false,
         };
+        let kept = (computed_with || words_total > FLOOD_WORDS)
+            && part(Part::Outcome) == 0
+            && !traces.kept.is_empty()
+            && !listed.iter().all(code);
+        let mut words = if kept {
+            traces.kept.iter().map(Word::from).collect()
+        } else {
+            listed
+        };
+        words.sort_by_key(|word| word.address);
+        let noisy = differences
+            .iter()
+            .filter(|one| !kept && in_noisy_symbol(one));
+        let noisy = noisy.count();
+        let count = |is: &dyn Fn(&Word) -> bool| words.iter().filter(|word| is(word)).count();
         let among = |set: &BTreeSet<u64>, word: &Word| {
             let address = word.address;
             address.is_some_and(|address| set.contains(&address))
         };
         let lines: Vec<(&str, &str)> = differences.iter().filter_map(line).collect();
-        let part = |part| differences.iter().filter(|one| one.part == part).count();
         let mut shape = Self {
-            words_total: traces.words.max(words.len() as u64),
+            words_total,
+            kept,
             pages: words.iter().filter_map(|word| page(*word)).collect(),
             common: bits::common_mask(&words),
-            condition: bits::condition(&words, traces.ones.as_ref()),
+            condition: bits::condition(&words, traces.ones.as_deref()),
             place: Place::of(&words),
             one_bit: count(&|word| word.flips() == 1),
             moved_pointers: count(&|word| word.is_moved_pointer()),
@@ -109,18 +142,22 @@ impl Shape {
             noisy,
             few_units: count(&|word| word.is_few_units_off()),
             doubles: count(&|word| word.was_double()),
+            low_bits: count(&|word| word.mask() < LOW_MANTISSA),
+            replaced: count(&|word| word.flips() > CORRUPT_FLIPS),
+            one_mask: one_mask(&words),
             echoes: count(&|word| {
                 among(&traces.echoes, word) && !among(&traces.unwritten, word) && !word.is_nibble()
             }),
             unwritten: count(&|word| among(&traces.unwritten, word)),
+            untouched: (traces.held_against_snapshot > 0)
+                .then(|| count(&|word| among(&traces.untouched, word))),
+            stretch: traces.stretch,
             zeros: count(&|word| word.found == 0),
             in_code: count(&code),
             permuted: is_permuted(words.iter().map(|word| (word.expected, word.found))),
             pointers: count(&|word| word.is_pointer()),
             registers: part(Part::Register),
-            computed_with: subject.deterministic
-                && part(Part::Register) > 0
-                && traces.words.max(words.len() as u64) >= COMPUTED_WITH_WORDS,
+            computed_with,
             lines: lines.len(),
             lines_permuted: is_permuted(lines.iter().copied()),
             lines_but_digits: lines.iter().filter(|line| but_digits(line)).count(),
@@ -138,10 +175,21 @@ impl Shape {
         self.words.len()
     }
 
+    /// Whether other values stand there, not the right ones with wrong bits.
+    pub(super) fn is_replaced(&self) -> bool {
+        self.share(self.replaced) >= REPLACED_SHARE
+    }
+
     /// The share of words that have some property.
     pub(super) fn share(&self, count: usize) -> f64 {
         count as f64 / self.len().max(1) as f64
     }
+}
+
+fn one_mask(words: &[Word]) -> bool {
+    let mut masks = words.iter().map(|word| word.mask());
+    let first = masks.next();
+    first.is_some() && masks.all(|mask| Some(mask) == first)
 }
 
 fn page(word: Word) -> Option<u64> {

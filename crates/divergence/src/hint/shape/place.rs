@@ -37,6 +37,11 @@ pub(in crate::hint) struct Place {
 }
 
 impl Place {
+    /// Whether all lie in one line of the cache.
+    pub(in crate::hint) const fn is_line(self) -> bool {
+        self.line
+    }
+
     /// The length of a run of bytes that is askew to words.
     pub(in crate::hint) const fn tail_bytes(self) -> Option<u64> {
         self.tail_bytes

@@ -1,5 +1,6 @@
 //! One differing word, and what its two values look like.
 
+use crate::hint::traces::KeptWord;
 use model::{Difference, Locus, Part};
 
 /// Two doubles are a few units in the last place apart up to here.
@@ -20,17 +21,27 @@ pub(in crate::hint) struct Word {
     pub(in crate::hint) found: u64,
 }
 
+impl From<&KeptWord> for Word {
+    fn from(kept: &KeptWord) -> Self {
+        Self {
+            address: Some(kept.address),
+            expected: kept.expected,
+            found: kept.found,
+        }
+    }
+}
+
 impl Word {
     pub(in crate::hint) const fn mask(self) -> u64 {
         self.expected ^ self.found
     }
 
-    pub(super) const fn flips(self) -> u32 {
+    pub(in crate::hint) const fn flips(self) -> u32 {
         self.mask().count_ones()
     }
 
     /// Both are addresses of the kernel, or both of a program.
-    pub(super) fn is_pointer(self) -> bool {
+    pub(in crate::hint) fn is_pointer(self) -> bool {
         let kernel = |value: u64| value >> 47 == 0x1_ffff;
         let program = |value: u64| (0x5000_0000_0000..0x8000_0000_0000).contains(&value);
         (kernel(self.expected) && kernel(self.found))
@@ -70,7 +81,7 @@ impl Word {
     }
 
     /// The byte addresses at which it differs, ascending.
-    pub(super) fn bytes(self) -> impl Iterator<Item = u64> {
+    pub(in crate::hint) fn bytes(self) -> impl Iterator<Item = u64> {
         let address = self.address.unwrap_or(0);
         let mask = self.mask();
         (0..8_u64)
