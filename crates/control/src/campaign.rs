@@ -29,14 +29,16 @@ pub(crate) mod oracle;
 mod outcome;
 mod past;
 mod plan;
+mod record;
 mod trial;
 
 pub use cause::KnownCause;
 pub use evidence::HintEvidence;
-pub use file::{Campaign, CampaignDirectory, Header, TrialRecord};
+pub use file::{Campaign, CampaignDirectory, Header};
 pub use grade::{HintGrade, HintReport, Shares};
 pub use outcome::{Tally, TrialOutcome};
 pub use plan::{CampaignPlan, MAX_TRIALS, PlannedComputation, Trial, TrialKind, seal};
+pub use record::TrialRecord;
 
 use crate::error::ControlError;
 use crate::machine::{self, MachineRequest, PreparedMachine};

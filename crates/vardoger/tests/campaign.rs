@@ -117,7 +117,7 @@ fn hints_are_graded_against_causes_that_they_are_not_told() {
     let first = hints["all"]["first"].as_f64().unwrap();
     let three = hints["all"]["among_three"].as_f64().unwrap();
     // Of thirty, three standard errors below what two thousand show.
-    assert!(first >= 0.6 && three >= 0.75 && first <= three, "{hints:#}");
+    assert!(first >= 0.7 && three >= 0.85 && first <= three, "{hints:#}");
     let rows = hints["by_class"].as_array().unwrap();
     let said: u64 = rows
         .iter()
@@ -130,6 +130,9 @@ fn hints_are_graded_against_causes_that_they_are_not_told() {
     for part in ["true cause", "said first", "expected calibration error"] {
         assert!(shown.contains(part), "{part}: {shown}");
     }
+    // Ranked anew by the same program, hints are worth the same.
+    let again = world.run("campaign show --rank-anew").expect(0).stdout;
+    assert_eq!(again, shown);
     // The truth that was sealed names the cause of each, which no finding does.
     let truth = std::fs::read(campaign["truth"].as_str().unwrap()).unwrap();
     assert_eq!(campaign["seal"], blake3::hash(&truth).to_hex().as_str());

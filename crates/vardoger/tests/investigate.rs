@@ -33,7 +33,7 @@ fn experiments_follow_a_cpu_and_drop_what_struck_once() {
         println!("skipped: one CPU cannot be told from another");
         return;
     }
-    let bound = run("ram@end,cpu=1");
+    let bound = run("ram=written@end,cpu=1");
     let rounds = bound["investigation"]["rounds"].as_array().unwrap();
     assert!((1..=4).contains(&rounds.len()), "{bound:#}");
     assert!(bound["investigation"]["ended"].is_string());
@@ -44,7 +44,7 @@ fn experiments_follow_a_cpu_and_drop_what_struck_once() {
         first["experiment"]["separates"].as_array().unwrap().len(),
         2
     );
-    // One bit of memory looks like a cell, until a swap of cores shows that it follows the core.
+    // One bit of a word that was written looks like a cell, until a swap of cores shows that it follows the core.
     let swapped = rounds
         .iter()
         .find(|round| round["experiment"]["experiment"] == "swap-cores");
@@ -64,7 +64,7 @@ fn experiments_follow_a_cpu_and_drop_what_struck_once() {
     let shown = world.data(&format!("run show {}", bound["id"].as_str().unwrap()));
     assert_eq!(shown["investigation"], bound["investigation"]);
 
-    let once = run("ram@end,replica=1");
+    let once = run("ram=written@end,replica=1");
     let rounds = once["investigation"]["rounds"].as_array().unwrap();
     assert!(!rounds.is_empty(), "{once:#}");
     assert!(

@@ -10,10 +10,10 @@
 //! Whoever works on a campaign holds a lock on its file; a file beside it, `ID.stop`, asks that one
 //! to stop.
 
-use crate::campaign::evidence::HintEvidence;
-use crate::campaign::grade::{HintGrade, HintReport};
-use crate::campaign::outcome::{Tally, TrialOutcome};
+use crate::campaign::grade::HintReport;
+use crate::campaign::outcome::Tally;
 use crate::campaign::plan::CampaignPlan;
+use crate::campaign::record::TrialRecord;
 use crate::error::ControlError;
 use model::Timestamp;
 use rustix::fs::{FlockOperation, flock};
@@ -48,43 +48,6 @@ pub struct Header {
     pub plan: CampaignPlan,
     /// The BLAKE3 digest of the truth, known before the first trial.
     pub seal: String,
-}
-
-/// One trial, as it ended.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct TrialRecord {
-    /// Its number.
-    pub number: u32,
-    /// The computation's name.
-    pub computation: String,
-    /// Part and mode of its fault, such as `ram flip`; `none` of a clean trial.
-    pub fault: String,
-    /// What became of it.
-    pub outcome: TrialOutcome,
-    /// What there is to know besides, for people.
-    pub detail: String,
-    /// What its hints were worth, in a trial of hints whose fault showed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hint: Option<HintGrade>,
-    /// What those hints were ranked from.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub evidence: Option<Box<HintEvidence>>,
-}
-
-impl TrialRecord {
-    /// The same trial, with its hints ranked anew from what they were ranked from; as it is where that
-    /// was not kept.
-    #[must_use]
-    pub fn ranked_anew(&self) -> Self {
-        let again = match (&self.hint, &self.evidence) {
-            (Some(grade), Some(evidence)) => grade.again(&evidence.rank()),
-            _ => None,
-        };
-        Self {
-            hint: again.or_else(|| self.hint.clone()),
-            ..self.clone()
-        }
-    }
 }
 
 /// A campaign as its file tells it.
@@ -374,6 +337,7 @@ fn read(path: &Path) -> Result<(Campaign, u64), ControlError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::campaign::outcome::TrialOutcome;
     use crate::campaign::plan::{PlannedMachine, TrialKind};
 
     fn plan() -> CampaignPlan {

@@ -10,9 +10,9 @@
 //! | other memory of a program | the very word is told among those that no clean run has shown as noise |
 
 use crate::alignment::{Understood, align_all, aligned, memories, understand};
-use crate::campaign::file::TrialRecord;
 use crate::campaign::outcome::TrialOutcome;
 use crate::campaign::plan::Trial;
+use crate::campaign::record::TrialRecord;
 use crate::campaign::trial::Bench;
 use crate::error::ControlError;
 use crate::explain::ReplicaMemory;

@@ -2,13 +2,13 @@
 
 use crate::campaign::cause::KnownCause;
 use crate::campaign::evidence::HintEvidence;
-use crate::campaign::file::TrialRecord;
 use crate::campaign::grade::HintGrade;
 use crate::campaign::load::Load;
 use crate::campaign::oracle::Whole;
 use crate::campaign::outcome::{Ending, Shown, TrialOutcome};
 use crate::campaign::past;
 use crate::campaign::plan::{CampaignPlan, PlannedComputation, Trial};
+use crate::campaign::record::TrialRecord;
 use crate::error::ControlError;
 use crate::golden::known_digest;
 use crate::injection::{self, Injection, PlannedInjection};

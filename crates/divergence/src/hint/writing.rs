@@ -47,16 +47,19 @@ fn untouched(class: HintClass, shape: &Shape) -> Option<Weight> {
         _ => return None,
     };
     let untouched = shape.untouched?;
-    let ratio = if mostly_untouched(shape) {
-        share / background
+    let all = shape.len();
+    let (share, of_background, reason) = if mostly_untouched(shape) {
+        let what = format!("nothing has written {untouched} of {all} words since the snapshot");
+        (share, background, what)
     } else {
-        (1.0 - share) / (1.0 - background)
+        let what = format!(
+            "{} of {all} words were written since the snapshot",
+            all.saturating_sub(untouched)
+        );
+        (1.0 - share, 1.0 - background, what)
     };
-    let reason = format!(
-        "nothing has written {untouched} of {} words since the snapshot, as in {:.0} % of such faults",
-        shape.len(),
-        share * 100.0
-    );
+    let ratio = share / of_background;
+    let reason = format!("{reason}, as in {:.0} % of such faults", share * 100.0);
     Some(Weight::new(ratio, reason))
 }
 
