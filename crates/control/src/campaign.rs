@@ -27,6 +27,7 @@ mod inexact;
 mod load;
 pub(crate) mod oracle;
 mod outcome;
+mod pages;
 mod past;
 mod plan;
 mod record;
@@ -37,7 +38,8 @@ pub use evidence::HintEvidence;
 pub use file::{Campaign, CampaignDirectory, Header};
 pub use grade::{HintGrade, HintReport, Shares};
 pub use outcome::{Tally, TrialOutcome};
-pub use plan::{CampaignPlan, MAX_TRIALS, PlannedComputation, Trial, TrialKind, seal};
+pub use pages::PageTally;
+pub use plan::{CampaignPlan, FaultPlace, MAX_TRIALS, PlannedComputation, Trial, TrialKind, seal};
 pub use record::TrialRecord;
 
 use crate::error::ControlError;
@@ -71,6 +73,10 @@ pub struct CampaignRequest {
     pub budget_s: f64,
     /// The machine that replicas are.
     pub machine: MachineRequest,
+    /// Where faults of machines that are not bit-exact fall; by turns where absent.
+    pub place: Option<FaultPlace>,
+    /// Whether the lists of changed pages are held against all memory in every replica.
+    pub check_pages: bool,
 }
 
 /// Who is told of each trial as it ends.
@@ -88,6 +94,15 @@ impl CampaignRequest {
         if self.kind == TrialKind::Hints && !self.machine.is_deterministic() {
             return out_of_range(
                 "hints are tried on bit-exact machines: one vCPU and an instruction count"
+                    .to_owned(),
+            );
+        }
+        if self.place.is_some()
+            && (self.kind != TrialKind::Fault || self.machine.is_deterministic())
+        {
+            return out_of_range(
+                "a place of faults is chosen on machines that are not bit-exact: --vcpus 2, \
+                 --icount off or --accelerator kvm"
                     .to_owned(),
             );
         }
@@ -114,6 +129,8 @@ impl CampaignRequest {
             trials: self.trials,
             replicas: self.replicas,
             machine: self.machine.into(),
+            place: self.place,
+            check_pages: self.check_pages,
             computations: self.computations.iter().map(size).collect(),
         })
     }

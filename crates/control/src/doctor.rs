@@ -1,10 +1,10 @@
 //! What this machine can do; for each lack the command that mends it.
 
-use crate::machine::{self, KVM_DEVICE, MachineRequest, boot};
+use crate::machine::{self, MachineRequest, boot};
 use crate::session::{Session, SessionConfig};
 use hypervisor::host::free_bytes;
 use hypervisor::qemu::binary::QemuBinary;
-use hypervisor::{Accelerator, HostInfo, Hypervisor, MachineSpec, PageListMethod};
+use hypervisor::{Accelerator, HostInfo, Hypervisor, KVM_DEVICE, MachineSpec, PageListMethod};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -27,7 +27,8 @@ use computation::job::{
     ProgramEnd, StopBy, StreamEnd,
 };
 use hypervisor::{
-    Course, CpuSlot, Domain, HostInfo, Hypervisor, Recording, RunRoot, Stop, Usage, WaitLimits,
+    Course, CpuSlot, Domain, HostInfo, Hypervisor, PageCheck, Recording, RunRoot, Stop, Usage,
+    WaitLimits,
 };
 use model::{
     Elapsed, GuestPhysicalAddress, InjectionRecord, InstructionCount, MetricSample, Outcome,
@@ -69,6 +70,8 @@ pub(crate) struct Captured {
     pub(crate) injections: Vec<InjectionRecord>,
     pub(crate) exported: Option<Exported>,
     pub(crate) whole: Option<Whole>,
+    /// The lists of its changed pages, held against its memory, where that was asked for.
+    pub(crate) pages: Option<PageCheck>,
     pub(crate) dropped_bytes: u64,
     /// Memory of the computation, as the guest named it: untrusted.
     pub(crate) buffers: Vec<Buffer>,
@@ -179,11 +182,21 @@ async fn run_to_end(
         host_faults,
     };
     let placement = context.host.placement(cpus);
-    let exported = export(domain.as_mut(), context, index).await?;
+    // An emulator that stood still itself was ended: there is nothing more to ask it.
+    let exported = if domain.is_there() {
+        export(domain.as_mut(), context, index).await?
+    } else {
+        None
+    };
     life.distort(&outcome)?;
     let state = capture(domain.as_mut(), &life, outcome).await?;
     let whole = if context.whole {
         Some(Whole::read(domain.as_mut(), machine.spec.memory_bytes).await?)
+    } else {
+        None
+    };
+    let pages = if context.plan.check_pages && domain.is_there() {
+        Some(domain.check_page_lists()?)
     } else {
         None
     };
@@ -197,6 +210,7 @@ async fn run_to_end(
     let captured = Captured {
         exported,
         whole,
+        pages,
         ..captured
     };
     Ok((captured, domain, slots))
@@ -553,6 +567,7 @@ fn assemble(
         injections: life.injections(),
         exported: None,
         whole: None,
+        pages: None,
         dropped_bytes: life.reader.loss().dropped_bytes,
         buffers: life.buffers,
     }

@@ -182,6 +182,8 @@ pub struct RunPlan {
     /// What was asked for, where experiments are to be carried out on a deviation: they are the same
     /// run, but for what they vary.
     pub origin: Option<Box<RunRequest>>,
+    /// Whether the lists of changed pages are held against a comparison of all memory.
+    pub check_pages: bool,
 }
 
 impl RunRequest {
@@ -243,6 +245,7 @@ impl RunRequest {
             deadline,
             multiplier: self.multiplier,
             origin,
+            check_pages: false,
         })
     }
 

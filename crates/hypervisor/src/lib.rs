@@ -33,11 +33,11 @@ pub mod traits;
 
 pub use error::HypervisorError;
 pub use host::{CpuSlot, HostInfo};
-pub use memory::changed::{ChangedPages, PageListMethod};
+pub use memory::changed::{ChangedPages, PageCheck, PageListMethod};
 pub use process::run_directory::{RunDirectory, RunRoot, Swept};
 pub use qemu::QemuHypervisor;
 pub use qemu::recording::Recording;
 pub use traits::{
     Accelerator, Capabilities, Channel, Course, DiskFormat, DiskImage, Domain, Hypervisor,
-    MAX_VCPUS, MachineSpec, RegisterSet, Signal, Snapshot, Stop, Usage, WaitLimits,
+    KVM_DEVICE, MAX_VCPUS, MachineSpec, RegisterSet, Signal, Snapshot, Stop, Usage, WaitLimits,
 };

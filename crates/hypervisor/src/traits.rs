@@ -13,7 +13,7 @@
 //! machine has no terminal state.
 
 use crate::error::HypervisorError;
-use crate::memory::changed::{ChangedPages, PageListMethod};
+use crate::memory::changed::{ChangedPages, PageCheck, PageListMethod};
 use crate::qemu::recording::Recording;
 use async_trait::async_trait;
 use model::{Elapsed, GuestPhysicalAddress};
@@ -41,6 +41,9 @@ impl Accelerator {
         }
     }
 }
+
+/// Where the kernel's virtual machine monitor is.
+pub const KVM_DEVICE: &str = "/dev/kvm";
 
 /// How the guest says that it is ready or done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -322,6 +325,13 @@ pub trait Domain: Send {
     /// # Errors
     /// As for [`Domain::changed_pages`].
     fn changed_page_numbers(&mut self) -> Result<Vec<u64>, HypervisorError>;
+
+    /// Makes the list of changed pages in every way that there is here, and holds all of them against
+    /// a comparison of all memory with the snapshot.
+    ///
+    /// # Errors
+    /// As for [`Domain::changed_pages`].
+    fn check_page_lists(&mut self) -> Result<PageCheck, HypervisorError>;
 
     /// The registers of all vCPUs of a stopped domain.
     ///

@@ -44,10 +44,29 @@ pub struct CampaignDocument {
     pub failed: Vec<TrialDocument>,
     /// How good the hints were, in a campaign of hints in which some fault showed.
     pub hints: Option<HintReportDocument>,
+    /// The lists of changed pages held against all memory, in a campaign with `--check-pages`.
+    pub pages: Option<PageTallyDocument>,
     /// The BLAKE3 digest of the truth, known before the first trial.
     pub seal: String,
     /// The file that holds the truth, once all trials have ended.
     pub truth: Option<String>,
+}
+
+/// Lists of changed pages, held against each other and against a comparison of all memory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct PageTallyDocument {
+    /// Replicas that were checked.
+    pub replicas: u64,
+    /// How many ways of listing pages the kernel has.
+    pub ways: u64,
+    /// Pages that were listed, over all replicas.
+    pub listed: u64,
+    /// Pages that one list held and another did not.
+    pub disputed: u64,
+    /// Pages that differed from the snapshot.
+    pub differing: u64,
+    /// Of those the ones that a list did not hold.
+    pub missed: u64,
 }
 
 /// How good hints were, over trials whose fault showed.

@@ -31,7 +31,8 @@ mod timeline;
 
 pub use crate::campaign::{
     CampaignDocument, CampaignListDocument, FaultOutcomesDocument, HintClassDocument,
-    HintReportDocument, HintSharesDocument, ReliabilityBinDocument, TrialDocument,
+    HintReportDocument, HintSharesDocument, PageTallyDocument, ReliabilityBinDocument,
+    TrialDocument,
 };
 pub use crate::change::{ChangeDocument, ChangeListDocument, FileStateDocument};
 pub use crate::computation::{

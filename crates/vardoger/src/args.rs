@@ -10,6 +10,7 @@ pub(crate) use image::{
 };
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use control::campaign::FaultPlace;
 use control::machine::{Accelerator, MachineRequest};
 use control::saved::Which;
 use std::path::PathBuf;
@@ -372,6 +373,24 @@ impl From<MachineArgs> for MachineRequest {
     }
 }
 
+/// Where faults fall.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PlaceArg {
+    /// In buffers that the computation has named.
+    Buffer,
+    /// In other memory of programs.
+    User,
+}
+
+impl From<PlaceArg> for FaultPlace {
+    fn from(place: PlaceArg) -> Self {
+        match place {
+            PlaceArg::Buffer => Self::Buffer,
+            PlaceArg::User => Self::User,
+        }
+    }
+}
+
 /// Evidence that stays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum KeepArg {
@@ -430,6 +449,13 @@ pub(crate) struct CampaignStartArgs {
     /// said first, and how sure is that
     #[arg(long, conflicts_with = "clean")]
     pub(crate) hints: bool,
+    /// Where faults fall on machines that are not bit-exact; in both by turns where absent
+    #[arg(long, value_enum, value_name = "buffer|user", conflicts_with_all = ["clean", "hints"])]
+    pub(crate) place: Option<PlaceArg>,
+    /// Hold every list of changed pages that the kernel gives against a comparison of all memory, in
+    /// every replica
+    #[arg(long)]
+    pub(crate) check_pages: bool,
     /// Replicas that are compared in each trial
     #[arg(short = 'n', long, default_value_t = 3)]
     pub(crate) replicas: u32,

@@ -171,6 +171,7 @@ fn wrong_campaigns_say_what_is_right() {
         ("campaign start no-such-thing", 2, "sha256"),
         ("campaign start --trials 0", 2, "trials"),
         ("campaign start -n 2", 2, "3 to"),
+        ("campaign start --place buffer", 2, "not bit-exact"),
         ("campaign show", 2, "no campaign"),
         ("campaign resume 0192abcd", 2, "no campaign"),
         ("campaign stop nonsense!", 2, "not an id"),

@@ -45,8 +45,17 @@ fn a_tenth_of_the_campaign_on_two_processors() {
 
     let clean = done(
         &world,
-        &format!("campaign start threads {MACHINE} --budget 100ms --clean --trials 20"),
+        &format!(
+            "campaign start threads {MACHINE} --budget 100ms --clean --trials 20 --check-pages"
+        ),
         0,
+    );
+    let pages = &clean["pages"];
+    assert_eq!(pages["replicas"], 60, "{pages}");
+    assert!(pages["differing"].as_u64().unwrap() > 60 * 4096, "{pages}");
+    assert_eq!(
+        (&pages["disputed"], &pages["missed"]),
+        (&0.into(), &0.into())
     );
     assert_eq!(of_fault(&clean, "none", "false-alarm"), 0, "{clean}");
 

@@ -40,4 +40,5 @@ mod workshop;
 pub use disk::Disk;
 pub use guest::{Ended, Guest};
 pub use log::WriteLog;
+pub use part::kernel;
 pub use workshop::Workshop;

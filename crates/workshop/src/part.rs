@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Where vardoger looks for the guests' kernel, and so do we.
-pub(crate) fn kernel() -> Result<PathBuf> {
+///
+/// # Errors
+/// There is none.
+pub fn kernel() -> Result<PathBuf> {
     let path = match std::env::var_os("VARDOGER_KERNEL") {
         Some(path) => path.into(),
         None => cache()?.join("vardoger/kernel/vmlinuz"),

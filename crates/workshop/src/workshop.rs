@@ -20,6 +20,9 @@ const SILENCE_MAX: Duration = Duration::from_secs(300);
 /// Memory of a guest: enough for a system's package tools, and little for a machine that runs two.
 const MEMORY_MIB: u32 = 384;
 
+/// All that the translator has, but for a fifth level of page tables, which costs time.
+const PROCESSOR: &str = "max,la57=off";
+
 /// The kernel talks of trouble only; what a test does not need is not started, for each second of a
 /// boot is paid by every test.
 const KERNEL_ARGUMENTS: &str = "console=ttyS0 quiet rdinit=/workshop/start panic=-1 reboot=t \
@@ -37,6 +40,9 @@ pub struct Workshop {
     arguments: Vec<OsString>,
     memory_mib: Option<u32>,
     silence_max: Option<Duration>,
+    kernel: Option<PathBuf>,
+    processor: Option<String>,
+    processors: Option<u32>,
 }
 
 impl Workshop {
@@ -123,12 +129,36 @@ impl Workshop {
         self
     }
 
+    /// Another kernel than the guests' own. Its modules stand beside it, in the directory `modules`.
+    #[must_use]
+    pub fn kernel(mut self, path: &Path) -> Self {
+        self.kernel = Some(path.to_path_buf());
+        self
+    }
+
+    /// Another processor than all that QEMU's translator has, by QEMU's name for it.
+    #[must_use]
+    pub fn processor(mut self, model: &str) -> Self {
+        self.processor = Some(model.to_owned());
+        self
+    }
+
+    /// More processors than one.
+    #[must_use]
+    pub fn processors(mut self, count: u32) -> Self {
+        self.processors = Some(count);
+        self
+    }
+
     /// Starts a guest that does what a script says, and waits until the script begins.
     ///
     /// # Errors
     /// Set-up has not been here, QEMU does not start, or the guest does not.
     pub fn boot(&self, script: &str) -> Result<Guest> {
-        let kernel = part::kernel()?;
+        let kernel = match &self.kernel {
+            Some(kernel) => kernel.clone(),
+            None => part::kernel()?,
+        };
         let place = tempfile::tempdir().context("cannot make a directory for a guest")?;
         let initramfs = place.path().join("initramfs");
         std::fs::write(&initramfs, self.archive(&kernel, script)?)
@@ -159,8 +189,11 @@ impl Workshop {
         let directory = part::modules(kernel);
         let mut modules = Modules::of(&directory)
             .with_context(|| format!("scripts/test unpacks {}", directory.display()))?;
+        // What a kernel of another's has built in is no file.
+        let is_file = |name: &&str| directory.join(format!("{name}.ko")).is_file();
         let asked = ALWAYS
             .into_iter()
+            .filter(|name| self.kernel.is_none() || is_file(name))
             .chain(self.modules.iter().map(String::as_str));
         let modules = modules.choose_all(asked)?;
         let mut order = String::new();
@@ -207,7 +240,10 @@ impl Workshop {
         let mut line: Vec<OsString> = Vec::new();
         let mut pair = |flag: &str, value: OsString| line.extend([flag.into(), value]);
         pair("-machine", "pc,accel=tcg".into());
-        pair("-cpu", "max,la57=off".into());
+        let processor = self.processor.as_deref().unwrap_or(PROCESSOR);
+        pair("-cpu", processor.into());
+        let processors = self.processors.unwrap_or(1);
+        pair("-smp", processors.to_string().into());
         pair(
             "-m",
             format!("{}M", self.memory_mib.unwrap_or(MEMORY_MIB)).into(),

@@ -13,6 +13,7 @@
 mod draw;
 mod image_kill;
 mod kill;
+mod kvm;
 mod leftovers;
 mod live;
 mod other;
@@ -38,6 +39,8 @@ pub(crate) enum Campaign {
     ImageKill(Options),
     /// Capture a Linux guest that writes: every capture must be its disk at one moment
     Live(Options),
+    /// Learn, and try clean runs and faults, on the genuine KVM of a host whose processor is emulated
+    Kvm(kvm::Options),
 }
 
 /// How much, and from where on.
@@ -60,6 +63,7 @@ pub(crate) fn run(campaign: &Campaign) -> anyhow::Result<()> {
         Campaign::Kill(options) => carry_out("kill", options, kill::trials),
         Campaign::ImageKill(options) => image_kill::run(options),
         Campaign::Live(options) => carry_out("live", options, live::trials),
+        Campaign::Kvm(options) => kvm::run(options),
     }
 }
 

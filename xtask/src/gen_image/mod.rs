@@ -33,7 +33,7 @@ mod firmware;
 pub(crate) mod guest;
 mod history;
 mod part;
-mod tools;
+pub(crate) mod tools;
 mod tree;
 mod truth;
 mod world;

@@ -12,7 +12,7 @@ const TOOLS_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbi
 pub(super) const BLOCK_BYTES: u64 = 4096;
 
 /// Runs a tool at a time of its clock, and gives what it says.
-pub(super) fn tool(program: &str, arguments: &[&str], now: u64) -> anyhow::Result<String> {
+pub(crate) fn tool(program: &str, arguments: &[&str], now: u64) -> anyhow::Result<String> {
     let output = command(program, now)
         .args(arguments)
         .output()

@@ -84,6 +84,12 @@ impl Campaign {
         HintReport::of(self.trials.iter().filter_map(|trial| trial.hint.as_ref()))
     }
 
+    /// What the checks of page lists have come to, in a campaign that has them.
+    #[must_use]
+    pub fn pages(&self) -> Option<PageTally> {
+        PageTally::sum(self.trials.iter().filter_map(|trial| trial.pages.clone()))
+    }
+
     /// The numbers of the trials that have ended.
     pub(super) fn done(&self) -> BTreeSet<u32> {
         self.trials.iter().map(|trial| trial.number).collect()
@@ -347,6 +353,8 @@ mod tests {
             trials: 2,
             replicas: 3,
             machine: PlannedMachine::default(),
+            place: None,
+            check_pages: false,
             computations: Vec::new(),
         }
     }
@@ -360,6 +368,7 @@ mod tests {
             detail: String::new(),
             hint: None,
             evidence: None,
+            pages: None,
         }
     }
 

@@ -11,6 +11,7 @@
 
 use crate::alignment::{Understood, align_all, aligned, memories, understand};
 use crate::campaign::outcome::TrialOutcome;
+use crate::campaign::pages::PageTally;
 use crate::campaign::plan::Trial;
 use crate::campaign::record::TrialRecord;
 use crate::campaign::trial::Bench;
@@ -173,7 +174,10 @@ impl Bench<'_> {
             let found = explained(introspection, &aligned, position, address);
             detail = format!("{detail}; it fell on {found}");
         }
-        Ok(self.record(trial, fault, outcome, detail))
+        Ok(TrialRecord {
+            pages: PageTally::of([&faulty]),
+            ..self.record(trial, fault, outcome, detail)
+        })
     }
 
     /// All replicas, none with a fault.
@@ -197,7 +201,10 @@ impl Bench<'_> {
             "{}; compared {}, masked {}, not compared {left_out} bytes",
             analysis.reason, aligned.bytes_compared, aligned.bytes_masked
         );
-        Ok(self.record(trial, "none".to_owned(), outcome, detail))
+        Ok(TrialRecord {
+            pages: PageTally::of(&captured),
+            ..self.record(trial, "none".to_owned(), outcome, detail)
+        })
     }
 
     fn analysis(

@@ -62,6 +62,16 @@ pub enum TrialKind {
     Hints,
 }
 
+/// Where a fault of a machine that is not bit-exact falls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FaultPlace {
+    /// In a buffer that the computation has named.
+    Buffer,
+    /// In other memory of a program.
+    User,
+}
+
 /// A computation of a campaign.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlannedComputation {
@@ -137,6 +147,12 @@ pub struct CampaignPlan {
     /// The machine that replicas are.
     #[serde(default)]
     pub machine: PlannedMachine,
+    /// Where faults of machines that are not bit-exact fall; by turns where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<FaultPlace>,
+    /// Whether the lists of changed pages are held against all memory in every replica.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub check_pages: bool,
     /// The computations, each taking its share of the trials.
     pub computations: Vec<PlannedComputation>,
 }
@@ -224,7 +240,7 @@ impl CampaignPlan {
         let order = match self.kind {
             TrialKind::Clean | TrialKind::Hints => None,
             TrialKind::Fault if self.machine.icount => Some(order(&mut random, steps)),
-            TrialKind::Fault => Some(inexact_order(number)),
+            TrialKind::Fault => Some(inexact_order(self.place, number)),
         };
         let cause = (self.kind == TrialKind::Hints).then(|| cause::draw(&mut random, steps));
         Trial {
@@ -255,12 +271,16 @@ fn below(random: &mut ChaCha8Rng, choices: u64) -> u64 {
 }
 
 /// A fault at the end of a machine that is not bit-exact: in a named buffer and in other memory of a
-/// program by turns.
-fn inexact_order(number: u32) -> String {
-    let place = if number.is_multiple_of(2) {
-        "buffer"
+/// program by turns, unless it is said where.
+fn inexact_order(place: Option<FaultPlace>, number: u32) -> String {
+    let by_turns = if number.is_multiple_of(2) {
+        FaultPlace::Buffer
     } else {
-        "user"
+        FaultPlace::User
+    };
+    let place = match place.unwrap_or(by_turns) {
+        FaultPlace::Buffer => "buffer",
+        FaultPlace::User => "user",
     };
     format!("ram={place}@end")
 }
@@ -319,6 +339,8 @@ mod tests {
             trials,
             replicas: 3,
             machine: PlannedMachine::default(),
+            place: None,
+            check_pages: false,
             computations: vec![one("sha256", 128), one("matmul", 8)],
         }
     }
@@ -380,6 +402,26 @@ mod tests {
         };
         assert_eq!(campaign.draw(), campaign.draw());
         assert_ne!(campaign.draw(), other.draw());
+    }
+
+    #[test]
+    fn faults_of_machines_that_are_not_bit_exact_fall_where_it_was_said() {
+        let orders = |place| {
+            let plan = CampaignPlan {
+                machine: PlannedMachine {
+                    icount: false,
+                    ..PlannedMachine::default()
+                },
+                place,
+                ..campaign(TrialKind::Fault, 10)
+            };
+            let trials = plan.draw().into_iter();
+            let in_buffer = trials.filter(|one| one.order.as_deref() == Some("ram=buffer@end"));
+            in_buffer.count()
+        };
+        assert_eq!(orders(None), 5);
+        assert_eq!(orders(Some(FaultPlace::Buffer)), 10);
+        assert_eq!(orders(Some(FaultPlace::User)), 0);
     }
 
     #[test]

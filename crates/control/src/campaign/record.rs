@@ -3,6 +3,7 @@
 use crate::campaign::evidence::HintEvidence;
 use crate::campaign::grade::HintGrade;
 use crate::campaign::outcome::TrialOutcome;
+use crate::campaign::pages::PageTally;
 use serde::{Deserialize, Serialize};
 
 /// One trial, as it ended.
@@ -24,6 +25,9 @@ pub struct TrialRecord {
     /// What those hints were ranked from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<Box<HintEvidence>>,
+    /// What the check of its page lists has come to, where there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pages: Option<PageTally>,
 }
 
 impl TrialRecord {
@@ -101,6 +105,7 @@ mod tests {
     fn a_trial_without_evidence_stays_as_it_is() {
         let line = serde_json::to_string(&TrialRecord {
             evidence: None,
+            pages: None,
             ..trial()
         });
         let line = line.unwrap();

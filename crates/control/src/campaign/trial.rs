@@ -6,6 +6,7 @@ use crate::campaign::grade::HintGrade;
 use crate::campaign::load::Load;
 use crate::campaign::oracle::Whole;
 use crate::campaign::outcome::{Ending, Shown, TrialOutcome};
+use crate::campaign::pages::PageTally;
 use crate::campaign::past;
 use crate::campaign::plan::{CampaignPlan, PlannedComputation, Trial};
 use crate::campaign::record::TrialRecord;
@@ -15,7 +16,7 @@ use crate::injection::{self, Injection, PlannedInjection};
 use crate::machine::PreparedMachine;
 use crate::progress::Silent;
 use crate::replica::{Captured, ReplicaContext, run_replica};
-use crate::request::{Keep, RunPlan, placements};
+use crate::request::{Keep, RunPlan, TCG_INSTRUCTIONS_PER_S, placements};
 use crate::run::{Known, analyse};
 use crate::session::Session;
 use divergence::{Analysis, Replica, Surroundings};
@@ -25,6 +26,10 @@ use std::time::Duration;
 
 /// CPU time of a clean replica before one is known.
 const FIRST_DEADLINE: Duration = Duration::from_secs(600);
+
+/// CPU time of a replica that is not bit-exact beyond three times its size: threads of several
+/// processors wait for each other, by how much nobody knows.
+const INEXACT_ALLOWANCE_S: f64 = 20.0;
 
 /// A replica hangs that takes so many times the CPU time of a clean one.
 const DEADLINE_FACTOR: u32 = 3;
@@ -46,6 +51,7 @@ pub(super) struct Bench<'a> {
     machine: &'a PreparedMachine,
     name: &'a str,
     plan: RunPlan,
+    first_deadline: Duration,
     /// Host CPUs that each replica takes.
     width: usize,
 }
@@ -57,8 +63,18 @@ impl<'a> Bench<'a> {
         computation: &'a PlannedComputation,
         campaign: &CampaignPlan,
     ) -> Result<Self, ControlError> {
+        let descriptor = computation.descriptor()?;
+        let first_deadline = if machine.spec.deterministic {
+            FIRST_DEADLINE
+        } else {
+            let instructions = descriptor.instructions_per_step as f64 * computation.steps as f64;
+            let seconds = instructions * descriptor.emulation_weight / TCG_INSTRUCTIONS_PER_S;
+            Duration::from_secs_f64(
+                f64::from(DEADLINE_FACTOR).mul_add(seconds, INEXACT_ALLOWANCE_S),
+            )
+        };
         let plan = RunPlan {
-            computation: computation.descriptor()?.into(),
+            computation: descriptor.into(),
             choice: None,
             replicas: campaign.replicas,
             seed: computation.seed,
@@ -72,15 +88,17 @@ impl<'a> Bench<'a> {
                 Vec::new()
             },
             keep: Keep::Differing,
-            deadline: FIRST_DEADLINE,
+            deadline: first_deadline,
             multiplier: 1.0,
             origin: None,
+            check_pages: campaign.check_pages,
         };
         Ok(Self {
             session,
             machine,
             name: &computation.name,
             plan,
+            first_deadline,
             width: if machine.spec.deterministic {
                 1
             } else {
@@ -124,7 +142,7 @@ impl<'a> Bench<'a> {
     }
 
     pub(super) const fn first_deadline(&self) -> Duration {
-        FIRST_DEADLINE
+        self.first_deadline
     }
 
     /// The digest that a run must come to.
@@ -194,7 +212,10 @@ impl<'a> Bench<'a> {
             }
             Struck::Tried(tried) => *tried,
         };
-        Ok(self.record(trial, fault, tried.outcome, tried.detail))
+        Ok(TrialRecord {
+            pages: PageTally::of([&tried.captured]),
+            ..self.record(trial, fault, tried.outcome, tried.detail)
+        })
     }
 
     /// One fault of known cause in one replica; its hints are held against the cause.
@@ -227,6 +248,7 @@ impl<'a> Bench<'a> {
         Ok(TrialRecord {
             hint: grade,
             evidence: evidence.map(Box::new),
+            pages: PageTally::of([&tried.captured]),
             ..self.record(trial, fault, tried.outcome, detail)
         })
     }
@@ -340,7 +362,10 @@ impl<'a> Bench<'a> {
             plan.cpus.first(),
             analysis.reason
         );
-        Ok(self.record(trial, "none".to_owned(), outcome, detail))
+        Ok(TrialRecord {
+            pages: PageTally::of(&captured),
+            ..self.record(trial, "none".to_owned(), outcome, detail)
+        })
     }
 
     /// What the detector says of replicas.
@@ -385,6 +410,7 @@ impl<'a> Bench<'a> {
             detail,
             hint: None,
             evidence: None,
+            pages: None,
         }
     }
 }

@@ -30,7 +30,7 @@ use std::sync::Arc;
 pub(crate) use cache::{memory_of, read_memory};
 pub use kernel::{KERNEL_VARIABLE, check as check_kernel, default_kernel};
 pub use request::MachineRequest;
-pub(crate) use request::{KVM_DEVICE, probe_kvm, see_usable};
+pub(crate) use request::{probe_kvm, see_usable};
 
 /// Guest memory of a replica, where nothing else is asked for.
 pub const DEFAULT_MEMORY_BYTES: u64 = 128 << 20;

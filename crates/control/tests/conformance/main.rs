@@ -39,6 +39,8 @@ conformance! {
     stop::a_guest_that_goes_on_is_paused_at_its_limit: both;
     stop::a_wait_ends_at_its_wall_time: both;
     stop::a_hung_guest_stays_where_it_is: both;
+    stop::an_emulator_that_stands_still_is_ended_at_the_limit:
+        [qemu: "it has no process but the test's own"];
     stop::a_power_off_is_told_leaves_a_state_and_is_the_end: both;
     stop::what_the_guest_says_is_given_once: both;
     stop::what_a_guest_uses_is_counted: both;
@@ -52,6 +54,7 @@ conformance! {
     memory::a_patch_takes_effect_on_code_that_has_run: [qemu: "its guest has no code"];
     page::a_page_that_was_written_is_listed_with_its_content: both;
     page::no_page_that_differs_from_the_snapshot_is_missing: both;
+    page::every_way_of_listing_pages_gives_the_same: both;
     register::registers_have_lower_case_names_and_hexadecimal_values: both;
     register::a_flipped_register_holds_the_flipped_bit: both;
     register::a_register_that_there_is_not_is_refused_with_those_there_are: both;

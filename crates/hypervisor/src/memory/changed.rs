@@ -15,6 +15,7 @@
 use crate::error::HypervisorError;
 use crate::memory::mapping::{GuestMemory, Segment};
 use model::PAGE_BYTES;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -52,6 +53,58 @@ impl PageListMethod {
             Self::Bits
         }
     }
+}
+
+/// Every list of changed pages that can be had, held against each other and against a comparison of
+/// all memory with the snapshot.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PageCheck {
+    /// How many ways of listing there were.
+    pub ways: u64,
+    /// Pages that some list holds.
+    pub listed: u64,
+    /// Pages that some list holds and another does not.
+    pub disputed: u64,
+    /// Pages whose content differs from the snapshot's.
+    pub differing: u64,
+    /// Of those the ones that some list does not hold.
+    pub missed: u64,
+}
+
+impl PageCheck {
+    /// Holds lists against the pages that differ; all of them ascending.
+    #[must_use]
+    pub fn of(lists: &[Vec<u64>], differing: &[u64]) -> Self {
+        let in_some: BTreeSet<u64> = lists.iter().flatten().copied().collect();
+        let in_all = |number: &&u64| lists.iter().all(|list| list.binary_search(number).is_ok());
+        let agreed = in_some.iter().filter(in_all).count();
+        let found = differing.iter().filter(in_all).count();
+        Self {
+            ways: lists.len() as u64,
+            listed: in_some.len() as u64,
+            disputed: (in_some.len() - agreed) as u64,
+            differing: differing.len() as u64,
+            missed: (differing.len() - found) as u64,
+        }
+    }
+}
+
+/// Makes every list of changed pages that this kernel can give, and compares all memory.
+///
+/// # Errors
+/// The process or the snapshot cannot be read.
+pub fn check(memory: &GuestMemory, snapshot: &Path) -> Result<PageCheck, HypervisorError> {
+    let methods: &[PageListMethod] = match PageListMethod::best() {
+        PageListMethod::Scan => &[PageListMethod::Scan, PageListMethod::Bits],
+        PageListMethod::Bits => &[PageListMethod::Bits],
+        PageListMethod::Compare => &[],
+    };
+    let lists = methods
+        .iter()
+        .map(|&method| list(memory, method, snapshot))
+        .collect::<Result<Vec<_>, _>>()?;
+    let differing = list(memory, PageListMethod::Compare, snapshot)?;
+    Ok(PageCheck::of(&lists, &differing))
 }
 
 const PAGE: u64 = PAGE_BYTES as u64;
@@ -273,5 +326,31 @@ mod scan {
             Ok(found) => Ok((found.min(regions.len()), arguments.walk_end)),
             Err(_) => Err(Error::last_os_error()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_that_are_equal_and_hold_all_are_sound() {
+        let listed = vec![1, 2, 5, 9];
+        let check = PageCheck::of(&[listed.clone(), listed], &[2, 9]);
+        let expected = PageCheck {
+            ways: 2,
+            listed: 4,
+            disputed: 0,
+            differing: 2,
+            missed: 0,
+        };
+        assert_eq!(check, expected);
+    }
+
+    #[test]
+    fn what_one_list_lacks_is_disputed_and_missed_if_it_differs() {
+        let check = PageCheck::of(&[vec![1, 2, 5], vec![1, 5, 9]], &[1, 2, 7]);
+        assert_eq!((check.listed, check.disputed), (4, 2));
+        assert_eq!((check.differing, check.missed), (3, 2));
     }
 }

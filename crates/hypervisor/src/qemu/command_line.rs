@@ -32,6 +32,8 @@ pub(super) struct Files<'a> {
     pub(super) initramfs: &'a Path,
     /// What a machine with a disk has besides.
     pub(super) recorded: Option<RecordedFiles<'a>>,
+    /// Descriptor of the kernel's virtual machine monitor, where that executes the guest.
+    pub(super) kvm: Option<i32>,
 }
 
 /// What a machine with a disk has besides.
@@ -48,6 +50,10 @@ pub(super) struct RecordedFiles<'a> {
     /// Descriptor and format of the image below; none while there is no disk of anybody's.
     pub(super) image: Option<(i32, DiskFormat)>,
 }
+
+/// QEMU's numbers for descriptors that it opens as files.
+const IMAGE_SET: u32 = 1;
+const KVM_SET: u32 = 2;
 
 /// The node and the device that is the disk, in reports and for the monitor.
 pub(super) const STATE_NODE: &str = "state";
@@ -67,7 +73,7 @@ pub(super) fn arguments(
         format!("socket,id=monitor,fd={}", files.monitor),
     );
     line.pair("-mon", "chardev=monitor,mode=control".to_owned());
-    machine(&mut line, spec, memory);
+    machine(&mut line, spec, memory, files.kvm);
     line.pair_os("-kernel", files.kernel.into());
     line.pair_os("-initrd", files.initramfs.into());
     line.pair("-append", spec.kernel_arguments.clone());
@@ -106,9 +112,24 @@ impl ArgumentList {
     }
 }
 
-fn machine(line: &mut ArgumentList, spec: &MachineSpec, memory: MemorySource<'_>) {
+fn machine(
+    line: &mut ArgumentList,
+    spec: &MachineSpec,
+    memory: MemorySource<'_>,
+    kvm: Option<i32>,
+) {
     line.pair("-machine", "pc,hpet=off,memory-backend=ram".to_owned());
-    line.pair("-accel", spec.accelerator.name().to_owned());
+    let accelerator = spec.accelerator.name();
+    match kvm {
+        None => line.pair("-accel", accelerator.to_owned()),
+        Some(descriptor) => {
+            line.pair("-add-fd", format!("fd={descriptor},set={KVM_SET}"));
+            line.pair(
+                "-accel",
+                format!("{accelerator},device=/dev/fdset/{KVM_SET}"),
+            );
+        }
+    }
     line.pair("-cpu", spec.cpu_model.clone());
     line.pair("-smp", spec.vcpus.to_string());
     line.pair("-m", format!("{}B", spec.memory_bytes));
@@ -161,13 +182,13 @@ fn disk(line: &mut ArgumentList, recorded: &RecordedFiles<'_>) {
     let below = match recorded.image {
         None => "",
         Some((descriptor, format)) => {
-            line.pair("-add-fd", format!("fd={descriptor},set=1"));
+            line.pair("-add-fd", format!("fd={descriptor},set={IMAGE_SET}"));
             let format = format.name();
             line.pair(
                 "-blockdev",
                 format!(
                     "driver={format},node-name=image,read-only=on,\
-                     file.driver=file,file.filename=/dev/fdset/1,file.read-only=on"
+                     file.driver=file,file.filename=/dev/fdset/{IMAGE_SET},file.read-only=on"
                 ),
             );
             ",backing=image"
@@ -222,11 +243,11 @@ mod tests {
     use super::*;
 
     fn check(memory: MemorySource<'_>, present: &[&str], absent: &[&str]) {
-        check_with(None, memory, present, absent);
+        check_with((None, None), memory, present, absent);
     }
 
     fn check_with(
-        recorded: Option<RecordedFiles<'_>>,
+        (recorded, kvm): (Option<RecordedFiles<'_>>, Option<i32>),
         memory: MemorySource<'_>,
         present: &[&str],
         absent: &[&str],
@@ -235,7 +256,10 @@ mod tests {
             memory_bytes: 128 << 20,
             cpu_model: "max".to_owned(),
             vcpus: 1,
-            accelerator: Accelerator::Tcg,
+            accelerator: match kvm {
+                None => Accelerator::Tcg,
+                Some(_) => Accelerator::Kvm,
+            },
             deterministic: true,
             recorded: false,
             kernel: "vmlinuz".into(),
@@ -250,6 +274,7 @@ mod tests {
             kernel: Path::new("/run/x/kernel"),
             initramfs: Path::new("/run/x/initramfs"),
             recorded,
+            kvm,
         };
         let line: Vec<String> = arguments(&spec, memory, &files)
             .into_iter()
@@ -297,7 +322,7 @@ mod tests {
         };
         let memory = MemorySource::CopyOnWrite(Path::new("/a/memory"));
         check_with(
-            Some(recorded),
+            (Some(recorded), None),
             memory,
             &[
                 "sleep=on,rr=record,rrfile=/run/x,,y/log",
@@ -315,6 +340,21 @@ mod tests {
             ..recorded
         };
         let memory = MemorySource::Shared(Path::new("/a/memory"));
-        check_with(Some(follower), memory, &["rr=replay"], &["backing=", "-S "]);
+        check_with(
+            (Some(follower), None),
+            memory,
+            &["rr=replay"],
+            &["backing=", "-S "],
+        );
+    }
+
+    #[test]
+    fn kvm_is_reached_by_descriptor_and_counts_no_instructions() {
+        check_with(
+            (None, Some(5)),
+            MemorySource::Shared(Path::new("/a/memory")),
+            &["-add-fd fd=5,set=2 -accel kvm,device=/dev/fdset/2"],
+            &["-icount", "/dev/kvm"],
+        );
     }
 }

@@ -14,7 +14,7 @@
 //! is kept, stopped, so that its state can be captured.
 
 use crate::error::HypervisorError;
-use crate::memory::changed::{self, ChangedPages, PageListMethod};
+use crate::memory::changed::{self, ChangedPages, PageCheck, PageListMethod};
 use crate::memory::mapping::GuestMemory;
 use crate::memory::sparse;
 use crate::process::child::OwnedChild;
@@ -39,6 +39,10 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 /// How often a running domain's CPU time is held against its limit.
 const LIMIT_CHECK: Duration = Duration::from_millis(100);
+
+/// How long an emulator may take to pause a machine that has reached its limit. Whether it answers
+/// or not, the machine hangs; only its state is lost.
+const PAUSE_DEADLINE: Duration = Duration::from_secs(20);
 
 /// `jmp .`: the shortest program that never ends.
 const JUMP_TO_ITSELF: [u8; 2] = [0xeb, 0xfe];
@@ -108,13 +112,22 @@ impl QemuDomain {
         cpu >= limits.cpu || since.elapsed() >= limits.wall
     }
 
-    /// Pauses a running machine at its limit; it may have stopped by itself in the meantime.
+    /// Pauses a running machine at its limit; it may have stopped by itself in the meantime. An
+    /// emulator that stands still itself, and does not answer, is ended: nothing else would ever
+    /// end it, and its machine hangs like any other.
     pub(super) async fn pause(
         &mut self,
         mut pending: Option<Stop>,
     ) -> Result<Stop, HypervisorError> {
-        if let Err(error) = self.monitor.execute(qapi::qmp::stop {}).await {
-            return Err(explain(&mut self.child, &self.directory, error).await);
+        let stop = qapi::qmp::stop {};
+        match self.monitor.execute_within(stop, PAUSE_DEADLINE).await {
+            Ok(_) => {}
+            Err(HypervisorError::Deadline { what, after }) => {
+                tracing::warn!(what, ?after, "an emulator does not answer, and is ended");
+                self.child.kill();
+                return Ok(pending.unwrap_or(Stop::Deadline));
+            }
+            Err(error) => return Err(explain(&mut self.child, &self.directory, error).await),
         }
         while let Some(event) = self.monitor.waiting_event() {
             Self::meaning(&event, &mut pending);
@@ -146,6 +159,16 @@ impl QemuDomain {
         self.debugger.as_mut().ok_or(HypervisorError::Unsupported {
             hypervisor: "qemu",
             what: "debug this domain",
+        })
+    }
+
+    fn only_restored(&self) -> Result<(), HypervisorError> {
+        if self.restored {
+            return Ok(());
+        }
+        Err(HypervisorError::Unsupported {
+            hypervisor: "qemu",
+            what: "list changed pages of a machine that was not restored",
         })
     }
 
@@ -256,13 +279,13 @@ impl Domain for QemuDomain {
     }
 
     fn changed_page_numbers(&mut self) -> Result<Vec<u64>, HypervisorError> {
-        if !self.restored {
-            return Err(HypervisorError::Unsupported {
-                hypervisor: "qemu",
-                what: "list changed pages of a machine that was not restored",
-            });
-        }
+        self.only_restored()?;
         changed::list(&self.memory, self.page_list, &self.memory_file)
+    }
+
+    fn check_page_lists(&mut self) -> Result<PageCheck, HypervisorError> {
+        self.only_restored()?;
+        changed::check(&self.memory, &self.memory_file)
     }
 
     async fn registers(&mut self) -> Result<RegisterSet, HypervisorError> {

@@ -17,7 +17,7 @@ use crate::qemu::domain::QemuDomain;
 use crate::qemu::ending::{exited, explain};
 use crate::qemu::qmp::Monitor;
 use crate::qemu::recorded::{Course as DomainCourse, RecordedPlace};
-use crate::traits::{Course, DiskImage, MachineSpec, Snapshot};
+use crate::traits::{Accelerator, Course, DiskImage, KVM_DEVICE, MachineSpec, Snapshot};
 use rustix::thread::{CpuSet, Pid, sched_setaffinity};
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -137,12 +137,17 @@ async fn launch(
     let failed = HypervisorError::file("make", directory.join("monitor"));
     let (ours, theirs) = UnixStream::pair().map_err(failed)?;
     let theirs = blocking(theirs, directory)?;
+    let kvm = match spec.accelerator {
+        Accelerator::Tcg => None,
+        Accelerator::Kvm => Some(open_kvm()?),
+    };
     let files = Files {
         monitor: theirs.as_raw_fd(),
         console: &console_path,
         kernel: &kernel,
         initramfs: &initramfs,
         recorded: recorded.as_ref().map(RecordedPlace::files),
+        kvm: kvm.as_ref().map(AsRawFd::as_raw_fd),
     };
     let errors_path = directory.join("errors");
     let errors = File::create(&errors_path).map_err(HypervisorError::file("make", &errors_path))?;
@@ -155,6 +160,7 @@ async fn launch(
         .stdout(Stdio::null())
         .stderr(errors);
     inherited.push(theirs);
+    inherited.extend(kvm);
     let child = spawn(SpawnRequest {
         command,
         inherited,
@@ -176,6 +182,14 @@ async fn launch(
         recorded,
         run: Arc::clone(run),
     })
+}
+
+/// The kernel's virtual machine monitor, opened by us: the emulator's user need not be allowed to.
+fn open_kvm() -> Result<OwnedFd, HypervisorError> {
+    let opened = File::options().read(true).write(true).open(KVM_DEVICE);
+    opened
+        .map(OwnedFd::from)
+        .map_err(HypervisorError::file("open", KVM_DEVICE))
 }
 
 /// QEMU expects a socket that blocks.

@@ -139,11 +139,23 @@ impl Monitor {
     /// QEMU refuses it, does not answer within the deadline, or is gone; or an earlier command was
     /// not answered.
     pub async fn execute<C: QmpCommand>(&self, command: C) -> Result<Value, HypervisorError> {
+        self.execute_within(command, COMMAND_DEADLINE).await
+    }
+
+    /// The same with a deadline of the caller's.
+    ///
+    /// # Errors
+    /// As for [`Monitor::execute`].
+    pub async fn execute_within<C: QmpCommand>(
+        &self,
+        command: C,
+        deadline: Duration,
+    ) -> Result<Value, HypervisorError> {
         if self.unanswered.swap(true, Ordering::Relaxed) {
             let reason = "an earlier command was not answered";
             return Err(failed(C::NAME, &self.broken, reason));
         }
-        let answer = timeout(COMMAND_DEADLINE, self.service.execute(Untyped(command))).await;
+        let answer = timeout(deadline, self.service.execute(Untyped(command))).await;
         let is_answered = matches!(answer, Ok(Ok(_) | Err(ExecuteError::Qapi(_))));
         self.unanswered.store(!is_answered, Ordering::Relaxed);
         match answer {
@@ -151,7 +163,7 @@ impl Monitor {
             Ok(Err(error)) => Err(failed(C::NAME, &self.broken, &error.to_string())),
             Err(_) => Err(HypervisorError::Deadline {
                 what: format!("QEMU's answer to {}", C::NAME),
-                after: COMMAND_DEADLINE,
+                after: deadline,
             }),
         }
     }

@@ -6,7 +6,7 @@ use super::machine::Machine;
 use super::nonsense;
 use super::trouble::{CallTrouble, gone};
 use crate::error::HypervisorError;
-use crate::memory::changed::ChangedPages;
+use crate::memory::changed::{ChangedPages, PageCheck};
 use crate::traits::{Domain, RegisterSet, Snapshot, Stop, Usage, WaitLimits};
 use async_trait::async_trait;
 use model::{Elapsed, GuestPhysicalAddress, GuestVirtualAddress};
@@ -155,6 +155,12 @@ impl Domain for SimDomain {
             Answer::Sound => pages,
             Answer::Nonsense(number) => nonsense::pages(pages, number),
         })
+    }
+
+    fn check_page_lists(&mut self) -> Result<PageCheck, HypervisorError> {
+        let listed = self.changed_page_numbers()?;
+        let differing = self.machine.memory.changed_numbers();
+        Ok(PageCheck::of(&[listed], &differing))
     }
 
     fn changed_page_numbers(&mut self) -> Result<Vec<u64>, HypervisorError> {

@@ -8,11 +8,12 @@ use crate::progress::Trials;
 use crate::{output, report, session};
 use computation::{Descriptor, catalogue, find};
 use control::campaign::{
-    self, Campaign, CampaignDirectory, CampaignRequest, TrialKind, TrialOutcome,
+    self, Campaign, CampaignDirectory, CampaignRequest, PageTally, TrialKind, TrialOutcome,
 };
 use control::{ControlError, Session};
 use schema::{
-    CampaignDocument, CampaignListDocument, Document, FaultOutcomesDocument, TrialDocument,
+    CampaignDocument, CampaignListDocument, Document, FaultOutcomesDocument, PageTallyDocument,
+    TrialDocument,
 };
 use std::collections::BTreeMap;
 use std::pin::pin;
@@ -53,6 +54,8 @@ async fn start(global: &Global, arguments: &CampaignStartArgs) -> Result<ExitCod
         seed: arguments.seed,
         budget_s: arguments.budget.as_secs_f64(),
         machine: arguments.machine.into(),
+        place: arguments.place.map(Into::into),
+        check_pages: arguments.check_pages,
     };
     let mut interruption = pin!(session::interruption());
     let opened = session::open(global, interruption.as_mut()).await?;
@@ -96,7 +99,8 @@ fn end(
     trials.finish();
     let campaign = campaign?;
     print(global, &campaign)?;
-    Ok(if campaign.tally().failures() > 0 {
+    let pages_sound = campaign.pages().is_none_or(|pages| pages.is_sound());
+    Ok(if campaign.tally().failures() > 0 || !pages_sound {
         ExitCode::from(DETECTOR_FAILED)
     } else {
         ExitCode::SUCCESS
@@ -244,6 +248,7 @@ fn text(global: &Global, campaign: &Campaign) -> Result<String, Failure> {
         (failures, _) => format!("the detector failed in {failures}"),
     };
     rows.push(("detector", result));
+    rows.extend(campaign.pages().map(|pages| ("pages", pages_text(&pages))));
     rows.extend(rates(campaign).map(|(name, text)| ("rate", format!("{name}: {text}"))));
     let mut text = report::rows(&rows);
     text.push_str(&report::table(&outcome_table(campaign)));
@@ -257,6 +262,14 @@ fn text(global: &Global, campaign: &Campaign) -> Result<String, Failure> {
         ));
     }
     Ok(text)
+}
+
+/// What became of the lists of changed pages.
+fn pages_text(pages: &PageTally) -> String {
+    format!(
+        "{} replicas, each listed in {} ways: {} pages listed, {} not by all; {} differ, {} missed",
+        pages.replicas, pages.ways, pages.listed, pages.disputed, pages.differing, pages.missed
+    )
 }
 
 /// Of machines that are not bit-exact how often each kind of trial came out as it should, with the
@@ -358,6 +371,14 @@ fn document(global: &Global, campaign: &Campaign) -> Result<CampaignDocument, Fa
         upper_bound: tally.upper_bound(),
         failed: failed(campaign),
         hints: campaign.hints().as_ref().map(hints::document),
+        pages: campaign.pages().map(|pages| PageTallyDocument {
+            replicas: pages.replicas,
+            ways: pages.ways,
+            listed: pages.listed,
+            disputed: pages.disputed,
+            differing: pages.differing,
+            missed: pages.missed,
+        }),
         seal: header.seal.clone(),
         truth: truth(global, campaign)?,
     })

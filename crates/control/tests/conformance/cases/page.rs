@@ -63,3 +63,21 @@ pub(crate) async fn no_page_that_differs_from_the_snapshot_is_missing(
     }
     Ok(())
 }
+
+/// All lists are held against each other, before and after a page is written.
+pub(crate) async fn every_way_of_listing_pages_gives_the_same(
+    provider: &dyn Provider,
+) -> anyhow::Result<()> {
+    let (_machine, mut replica) = provider.ready().await?;
+    let check = replica.check_page_lists()?;
+    ensure!((check.listed, check.differing) == (0, 0), "{check:?}");
+    let mut content = [0; 8];
+    replica.read_memory(provider.quiet(), &mut content)?;
+    replica.write_memory(provider.quiet(), &content.map(|byte| !byte))?;
+    let listed = replica.changed_page_numbers()?.len() as u64;
+    let check = replica.check_page_lists()?;
+    ensure!(check.ways >= 1 && check.listed == listed, "{check:?}");
+    ensure!((check.disputed, check.missed) == (0, 0), "{check:?}");
+    ensure!(check.differing >= 1, "{check:?}");
+    Ok(())
+}

@@ -2,9 +2,10 @@
 
 use crate::provider::{AMPLE, ENDLESS_STEPS, FEW_STEPS, Provider, SOME, ended, wait_for};
 use crate::support::{PATIENCE, chain, order, run_on};
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use computation::job::LineReader;
 use hypervisor::{Stop, WaitLimits};
+use rustix::process::{Pid, Signal, kill_process};
 use std::time::Duration;
 
 pub(crate) async fn a_guest_that_goes_on_is_paused_at_its_limit(
@@ -47,6 +48,24 @@ pub(crate) async fn a_hung_guest_stays_where_it_is(provider: &dyn Provider) -> a
     ensure!(wait_for(replica.as_mut(), AMPLE).await? == Stop::Deadline);
     ensure!(replica.registers().await?["rip"] == place);
     ensure!(replica.take_console().is_empty());
+    Ok(())
+}
+
+/// It waits out the deadline of the pause: some twenty seconds of nothing.
+pub(crate) async fn an_emulator_that_stands_still_is_ended_at_the_limit(
+    provider: &dyn Provider,
+) -> anyhow::Result<()> {
+    let (machine, mut replica) = provider.ready().await?;
+    order(replica.as_mut(), &machine, &chain(ENDLESS_STEPS, &[]))?;
+    replica.resume().await?;
+    let emulator = Pid::from_raw(replica.pid()).context("there is no emulator")?;
+    kill_process(emulator, Signal::STOP)?;
+    let limits = WaitLimits {
+        cpu: Duration::MAX,
+        wall: Duration::from_millis(300),
+    };
+    ensure!(replica.wait_stop(limits).await? == Stop::Deadline);
+    ensure!(!replica.is_there());
     Ok(())
 }
 
