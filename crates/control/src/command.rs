@@ -1,4 +1,5 @@
-//! A command in a disk of the user's: the disk's image, looked at before any machine is started.
+//! A command in a disk of the user's, or in a container's root file system, which becomes one: the
+//! disk's image, looked at before any machine is started.
 //!
 //! Invariants: the image is opened for reading only; its format is what the user or its name says,
 //! never its content; no image that it names is opened; it is the same when the last replica has
@@ -10,6 +11,7 @@ use disk::qcow2::{Header, Qcow2Error};
 use disk::{Format, FormatError, Probing, ReadAt, ReadError};
 use hypervisor::{DiskFormat, DiskImage};
 use model::{CommandProvenance, ContentProvenance, ReplicaIndex};
+use rootfs::{FilesystemImage, RootfsError};
 use state::TerminalState;
 use std::fs::{File, Metadata};
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -24,13 +26,25 @@ pub(crate) const RECORDED: u32 = 0;
 /// A sector of a disk: the least that a machine reads of one.
 const SECTOR_BYTES: u64 = 512;
 
+/// Where a command runs.
+#[derive(Debug, Clone)]
+pub enum CommandSource {
+    /// In a disk's image.
+    Image {
+        /// The image.
+        image: PathBuf,
+        /// Its format, where its name does not tell it.
+        format: Option<Format>,
+    },
+    /// In a container's root file system: a directory, a tar archive, or a container's image.
+    RootFileSystem(PathBuf),
+}
+
 /// A command as the user names it.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct CommandRequest {
-    /// The disk's image.
-    pub image: PathBuf,
-    /// Its format, where its name does not tell it.
-    pub format: Option<Format>,
+    /// Where it runs.
+    pub source: CommandSource,
     /// The command's words.
     pub words: Vec<String>,
 }
@@ -38,6 +52,9 @@ pub struct CommandRequest {
 /// Why a command cannot be run.
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
+    /// No disk was made of a root file system.
+    #[error(transparent)]
+    RootFileSystem(#[from] RootfsError),
     /// The image is no ordinary file.
     #[error("{0} is no ordinary file")]
     NotAFile(PathBuf),
@@ -100,6 +117,7 @@ impl CommandError {
     /// What the user can do about it.
     pub(crate) fn remedy(&self) -> Option<&'static str> {
         match self {
+            Self::RootFileSystem(error) => error.remedy(),
             Self::Format(_) => Some("name it with --format raw or --format qcow2"),
             Self::OtherFormat { .. } | Self::NotWhole { .. } => {
                 Some("`qemu-img convert -O qcow2 IMAGE NEW.qcow2` makes one that stands alone")
@@ -121,6 +139,8 @@ pub struct Command {
     disk: DiskImage,
     provenance: CommandProvenance,
     seen: Seen,
+    /// The disk that was made for it, which is gone with this.
+    _made: Option<FilesystemImage>,
 }
 
 /// What tells that a file was written to.
@@ -147,7 +167,17 @@ impl Command {
     /// # Errors
     /// The image cannot be read or given to a machine, or the words are none that can be started.
     pub fn load(request: &CommandRequest) -> Result<Self, ControlError> {
-        let path = &request.image;
+        let job = CommandJob {
+            words: request.words.clone(),
+        };
+        check(&job)?;
+        let Found {
+            path,
+            name,
+            format,
+            made,
+        } = Found::of(&request.source)?;
+        let path = &path;
         let failed = |error| ControlError::file("read", path)(error);
         let metadata = std::fs::metadata(path).map_err(failed)?;
         // Looked at first: opening a pipe waits for its other end.
@@ -158,12 +188,7 @@ impl Command {
             file: File::open(path).map_err(failed)?,
             bytes: metadata.len(),
         };
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let disk = look(path, &name, request.format, &image)?;
-        let job = CommandJob {
-            words: request.words.clone(),
-        };
-        check(&job)?;
+        let disk = look(path, &name, format, &image)?;
         let mut hasher = blake3::Hasher::new();
         hasher.update_reader(&image.file).map_err(failed)?;
         let content = ContentProvenance {
@@ -180,6 +205,7 @@ impl Command {
             job,
             disk,
             seen: Seen::of(&metadata),
+            _made: made,
         })
     }
 
@@ -217,6 +243,47 @@ impl Command {
             Err(CommandError::Changed(path.clone()).into())
         }
     }
+}
+
+/// The image that a command runs on.
+struct Found {
+    path: PathBuf,
+    /// What the user calls it.
+    name: String,
+    format: Option<Format>,
+    made: Option<FilesystemImage>,
+}
+
+impl Found {
+    fn of(source: &CommandSource) -> Result<Self, CommandError> {
+        let named = |path: &Path| {
+            let name = path.file_name().unwrap_or(path.as_os_str());
+            name.to_string_lossy().into_owned()
+        };
+        Ok(match source {
+            CommandSource::Image { image, format } => Self {
+                path: image.clone(),
+                name: named(image),
+                format: *format,
+                made: None,
+            },
+            CommandSource::RootFileSystem(path) => {
+                let made = rootfs::image_of(path, &scratch())?;
+                Self {
+                    path: made.path(),
+                    name: named(path),
+                    format: Some(Format::Raw),
+                    made: Some(made),
+                }
+            }
+        })
+    }
+}
+
+/// Where working files of any size may be: what is in memory is too small for a system's files.
+fn scratch() -> PathBuf {
+    let named = std::env::var_os("TMPDIR").map(PathBuf::from);
+    named.unwrap_or_else(|| PathBuf::from("/var/tmp"))
 }
 
 /// The disk in an image.
@@ -314,8 +381,10 @@ mod tests {
         std::fs::write(&image, content).unwrap();
         let words = words.iter().map(|word| (*word).to_owned()).collect();
         let request = CommandRequest {
-            image,
-            format: None,
+            source: CommandSource::Image {
+                image,
+                format: None,
+            },
             words,
         };
         Command::load(&request).unwrap_err().to_string()
@@ -336,8 +405,10 @@ mod tests {
         let image = directory.path().join("a.raw");
         std::fs::write(&image, [0; 1024]).unwrap();
         let command = Command::load(&CommandRequest {
-            image: image.clone(),
-            format: None,
+            source: CommandSource::Image {
+                image: image.clone(),
+                format: None,
+            },
             words: vec!["/bin/true".to_owned()],
         })
         .unwrap();

@@ -33,7 +33,7 @@ pub enum ControlError {
     #[error("--program: {0}")]
     Program(#[from] ProgramError),
     /// A disk of the user's, or the command in it, cannot be used.
-    #[error("--disk: {0}")]
+    #[error("the command's disk: {0}")]
     Command(#[from] CommandError),
     /// The library holds no such computation, or none that fits.
     #[error("{0}")]

@@ -448,7 +448,8 @@ mod tests {
     fn a_word_that_came_once_does_not_coarsen_other_blocks() {
         let steady = word(ContainerKind::Object, "task_struct", 2048);
         let once = word(ContainerKind::Object, "task_struct", 64);
-        let model = learned(&[&[steady.clone()], &[steady.clone(), once], &[steady]]);
+        let both = [steady.clone(), once];
+        let model = learned(&[&both[..1], &both, &[steady]]);
         let mask = model.mask();
         let covers = |offset| mask.covers(ContainerKind::Object, "task_struct", offset);
         assert!(covers(2048) && !covers(2056));

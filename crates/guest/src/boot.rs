@@ -10,6 +10,7 @@
 
 use std::fmt::{self, Write as _};
 use std::str::FromStr;
+use std::time::Duration;
 
 /// How the guest asks the host to stop it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -69,6 +70,15 @@ pub struct BootOptionError {
 
 const SIGNAL_WORD: &str = "vardoger.signal";
 const CHANNEL_WORD: &str = "vardoger.channel";
+const SETTLE_WORD: &str = "vardoger.settle";
+
+/// For how long a guest idles before it is ready, in seconds, where its clock runs by itself: what a
+/// kernel puts off at boot, its last about ten seconds, is done before the snapshot that all replicas
+/// begin with, and not in some of them at some time.
+pub const SETTLE_SECONDS: u64 = 12;
+
+/// The longest that a guest idles, whatever it is told.
+const MAX_SETTLE_SECONDS: u64 = 60;
 
 /// Words for every guest: silent; nothing random in the layout of memory, so that equal runs use
 /// equal addresses; nothing that only costs time in a machine that lives for seconds; a kernel
@@ -94,6 +104,30 @@ pub fn kernel_arguments(options: &BootOptions) -> String {
     write!(words, " {SIGNAL_WORD}={signal} {CHANNEL_WORD}={channel}")
         .expect("writing to a string never fails");
     words
+}
+
+/// The command line of a kernel whose guest is to settle before it is ready.
+#[must_use]
+pub fn settling(arguments: &str) -> String {
+    format!("{arguments} {SETTLE_WORD}={SETTLE_SECONDS}")
+}
+
+/// For how long a guest is to settle, by its kernel's command line.
+///
+/// # Errors
+/// The word has no number of seconds.
+pub fn settle_time(arguments: &str) -> Result<Duration, BootOptionError> {
+    let mut words = arguments
+        .split_whitespace()
+        .filter_map(|w| w.split_once('='));
+    let Some((_, value)) = words.rfind(|(word, _)| *word == SETTLE_WORD) else {
+        return Ok(Duration::ZERO);
+    };
+    let seconds = value.parse().map_err(|_| BootOptionError {
+        word: SETTLE_WORD,
+        value: value.to_owned(),
+    })?;
+    Ok(Duration::from_secs(MAX_SETTLE_SECONDS.min(seconds)))
 }
 
 impl Link {
@@ -181,6 +215,15 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_guest_settles_for_as_long_as_it_is_told() {
+        let told = |arguments: &str| settle_time(arguments).map(|time| time.as_secs());
+        assert_eq!(told("quiet"), Ok(0));
+        assert_eq!(told(&settling("quiet")), Ok(SETTLE_SECONDS));
+        assert_eq!(told("vardoger.settle=9 vardoger.settle=100000"), Ok(60));
+        assert!(told("vardoger.settle=soon").is_err());
     }
 
     #[test]

@@ -21,7 +21,10 @@ pub mod modules;
 pub mod program;
 pub mod system;
 
-pub use boot::{BootOptions, Channel, Link, Signal, Timing, kernel_arguments};
+pub use boot::{
+    BootOptions, Channel, Link, SETTLE_SECONDS, Signal, Timing, kernel_arguments, settle_time,
+    settling,
+};
 pub use initramfs::{ExtraFile, InitramfsError, initramfs};
 pub use program::program;
 pub use system::Linux;

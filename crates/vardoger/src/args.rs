@@ -253,7 +253,7 @@ pub(crate) struct ExportArgs {
 #[derive(Debug, Args)]
 pub(crate) struct StartArgs {
     /// Computation, by name; or let `--target` and `--sensitivity` choose
-    #[arg(required_unless_present_any = ["target", "sensitivity", "program", "disk"])]
+    #[arg(required_unless_present_any = ["target", "sensitivity", "program", "disk", "rootfs"])]
     pub(crate) computation: Option<String>,
     /// A static executable of yours as the computation; its arguments follow `--`
     #[arg(
@@ -278,7 +278,15 @@ pub(crate) struct StartArgs {
     /// The disk's format, where the file's name does not tell it: raw or qcow2
     #[arg(long, value_name = "FORMAT", value_parser = image::image_format, requires = "disk")]
     pub(crate) format: Option<disk::Format>,
-    /// Arguments of the program, or the command in the disk
+    /// A container's root file system in which the command runs that follows `--`: a directory, a tar
+    /// of one, or a container's image (`docker save`, `podman save`, an OCI layout); never written to
+    #[arg(
+        long,
+        value_name = "DIR|TAR",
+        conflicts_with_all = ["computation", "target", "sensitivity", "budget", "program", "disk"]
+    )]
+    pub(crate) rootfs: Option<PathBuf>,
+    /// Arguments of the program, or the command in the disk or root file system
     #[arg(last = true, value_name = "ARGUMENTS")]
     pub(crate) arguments: Vec<String>,
     /// Choose what exercises this: cpu.fpu, cpu.crypto, cpu.integer, memory, kernel

@@ -125,6 +125,7 @@ fn a_command_in_a_small_disk_is_repeated_exactly_and_one_flipped_bit_is_found() 
         .data();
     assert_eq!(run["replicas"][1]["exit_status"], "3");
 
+    check_root_file_systems(&world);
     check_refused(
         &world,
         &disk,
@@ -139,6 +140,54 @@ fn a_command_in_a_small_disk_is_repeated_exactly_and_one_flipped_bit_is_found() 
     fs::write(&strange, &content).unwrap();
     check_refused(&world, &strange, "sh", "encrypted (LUKS)");
     world.assert_clean();
+}
+
+/// The tree of the small disk, as a directory and as a container's image in two layers, the second of
+/// which takes a file of the first away.
+fn check_root_file_systems(world: &World) {
+    let run_in = |source: &Path, code: i32| {
+        let mut command = world.command("run start --jobs 2 --json -n 2");
+        let words = ["--", "sh", "-c", "rm /etc/layer; sync; [ -e /bin/yes ]"];
+        command.arg("--rootfs").arg(source).args(words);
+        Running::start(&mut command).patiently().wait().expect(code)
+    };
+    let tree = world.path("tree");
+    fs::write(tree.join("etc/layer"), "first\n").unwrap();
+    let run = run_in(&tree, 0).data();
+    assert_eq!(
+        (&run["verdict"], &run["computation"]),
+        (&"pass".into(), &"command:sh".into())
+    );
+    assert_eq!(run["provenance"]["command"]["disk"]["name"], "tree");
+    assert_eq!(run["replicas"][1]["exit_status"], "0");
+
+    let tar = |directory: &Path, archive: &Path, names: &[&str]| {
+        let mut tar = Command::new("tar");
+        tar.arg("-C")
+            .arg(directory)
+            .arg("-cf")
+            .arg(archive)
+            .args(names);
+        assert!(tar.status().unwrap().success());
+    };
+    let image = world.path("image");
+    fs::create_dir(&image).unwrap();
+    tar(&tree, &image.join("one.tar"), &["."]);
+    let upper = world.path("upper");
+    fs::create_dir_all(upper.join("bin")).unwrap();
+    fs::write(upper.join("bin/.wh.yes"), "").unwrap();
+    tar(&upper, &image.join("two.tar"), &["bin"]);
+    let manifest = r#"[{"RepoTags":["small:1"],"Layers":["one.tar","two.tar"]}]"#;
+    fs::write(image.join("manifest.json"), manifest).unwrap();
+    let archive = world.path("image.tar");
+    tar(&image, &archive, &["manifest.json", "one.tar", "two.tar"]);
+    let run = run_in(&archive, 0).data();
+    assert_eq!(run["verdict"], "pass", "{}", run["reason"]);
+    assert_eq!(run["replicas"][1]["exit_status"], "1", "it is still there");
+
+    fs::write(&archive, "no archive").unwrap();
+    let refused = run_in(&archive, 2);
+    assert!(refused.stderr.contains("tar archive"), "{}", refused.stderr);
 }
 
 /// What cannot be recorded is told with the guest's own reason.

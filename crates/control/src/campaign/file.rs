@@ -12,6 +12,7 @@
 
 use crate::campaign::grade::HintReport;
 use crate::campaign::outcome::Tally;
+use crate::campaign::pages::PageTally;
 use crate::campaign::plan::CampaignPlan;
 use crate::campaign::record::TrialRecord;
 use crate::error::ControlError;

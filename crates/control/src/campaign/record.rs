@@ -87,6 +87,7 @@ mod tests {
                 code: None,
                 surroundings: Surroundings::default(),
             })),
+            pages: None,
         }
     }
 

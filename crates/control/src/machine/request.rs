@@ -82,9 +82,15 @@ impl MachineRequest {
             Accelerator::Kvm => (Signal::Pci, Channel::Serial),
         };
         let standard = spec(path, self.accelerator, signal, channel)?;
+        let deterministic = self.is_deterministic();
         Ok(MachineSpec {
             vcpus: self.vcpus,
-            deterministic: self.is_deterministic(),
+            deterministic,
+            kernel_arguments: if deterministic {
+                standard.kernel_arguments
+            } else {
+                guest::settling(&standard.kernel_arguments)
+            },
             cpu_model: match self.accelerator {
                 Accelerator::Tcg => standard.cpu_model,
                 Accelerator::Kvm => "host".to_owned(),

@@ -7,7 +7,7 @@ use crate::progress::Bar;
 use crate::report::html::Subject;
 use crate::{config, notify, output, report, session};
 use computation::{Sensitivity, Target, find, select};
-use control::command::CommandRequest;
+use control::command::{CommandRequest, CommandSource};
 use control::injection::Injection;
 use control::program::ProgramRequest;
 use control::{Command, Computation, ControlError, Keep, Program, RunRequest, Session};
@@ -98,7 +98,8 @@ fn worse(one: u8, other: u8) -> u8 {
 
 /// What the flags ask for: one request for each computation.
 fn requests(arguments: &StartArgs) -> Result<Vec<RunRequest>, Failure> {
-    let parse = if arguments.program.is_some() || arguments.disk.is_some() {
+    let source = source(arguments);
+    let parse = if arguments.program.is_some() || source.is_some() {
         Injection::parse_for_program
     } else {
         Injection::parse
@@ -111,8 +112,7 @@ fn requests(arguments: &StartArgs) -> Result<Vec<RunRequest>, Failure> {
         .map_err(ControlError::from)?;
     let picks = picks(arguments)?;
     let share = 1.0 / (picks.len() as f64 * f64::from(arguments.replicas.max(1)));
-    let chosen =
-        arguments.computation.is_none() && arguments.program.is_none() && arguments.disk.is_none();
+    let chosen = arguments.computation.is_none() && arguments.program.is_none() && source.is_none();
     Ok(picks
         .into_iter()
         .map(|(computation, choice)| RunRequest {
@@ -144,8 +144,8 @@ type Pick = (Computation, Option<String>);
 
 fn picks(arguments: &StartArgs) -> Result<Vec<Pick>, Failure> {
     // Said here: a rule of the parser would be overruled by the named computation.
-    if let Some(image) = &arguments.disk {
-        return Ok(vec![(command(arguments, image)?, None)]);
+    if let Some((flag, source)) = source(arguments) {
+        return Ok(vec![(command(arguments, flag, source)?, None)]);
     }
     let given = !arguments.file.is_empty() || !arguments.arguments.is_empty();
     if arguments.program.is_none() && (given || arguments.stdin.is_some()) {
@@ -187,19 +187,32 @@ fn picks(arguments: &StartArgs) -> Result<Vec<Pick>, Failure> {
         .collect())
 }
 
+/// Where a command is to run, and the flag that says so.
+fn source(arguments: &StartArgs) -> Option<(&'static str, CommandSource)> {
+    let disk = arguments.disk.clone().map(|image| {
+        let format = arguments.format;
+        ("--disk IMAGE", CommandSource::Image { image, format })
+    });
+    let rootfs = arguments.rootfs.clone();
+    disk.or_else(|| rootfs.map(|path| ("--rootfs DIR", CommandSource::RootFileSystem(path))))
+}
+
 /// The command in a disk.
-fn command(arguments: &StartArgs, image: &Path) -> Result<Computation, Failure> {
+fn command(
+    arguments: &StartArgs,
+    flag: &str,
+    source: CommandSource,
+) -> Result<Computation, Failure> {
     if arguments.arguments.is_empty() {
         return Err(Failure::usage(
-            "--disk needs a command that is to run in it".to_owned(),
-            Some(
-                "it follows --, as in: run start --disk IMAGE -- sha256sum /etc/passwd".to_owned(),
-            ),
+            format!("{flag} needs a command that is to run in it"),
+            Some(format!(
+                "it follows --, as in: run start {flag} -- sha256sum /etc/passwd"
+            )),
         ));
     }
     let command = Command::load(&CommandRequest {
-        image: image.to_path_buf(),
-        format: arguments.format,
+        source,
         words: arguments.arguments.clone(),
     })?;
     Ok(Computation::Command(Arc::new(command)))

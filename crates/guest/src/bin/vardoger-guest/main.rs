@@ -3,7 +3,7 @@
 //! ```text
 //!  boot ─► mount, open channel and signal
 //!       ─► mailbox, symbols ─► "hello" ─► stop      the host copies the symbols
-//!       ─► symbols freed    ─► "ready" ─► stop      the host snapshots, and writes a job
+//!       ─► symbols freed, idle if told so ─► "ready" ─► stop      the host snapshots, and writes a job
 //!       ─► job read ─► buffers named ─► steps ─► [ "mark" ─► stop ]… at the marks that the job names
 //!             └─► or a program of the user's, or a command in his disk: see the module `program`
 //!       ─► metrics, "result", "mark end" ─► stop    the terminal state
@@ -40,13 +40,15 @@ mod work;
 use computation::isa;
 use computation::job::{self, Hello, MAILBOX_BYTES, Message, PROTOCOL};
 use error::GuestError;
-use guest::Link;
+use guest::{Link, settle_time};
 use host::Host;
 use pages::Pages;
 use std::fs;
 use std::panic;
 use std::process::ExitCode;
 use std::sync::OnceLock;
+use std::thread;
+use std::time::Duration;
 
 /// The way to the host: in a static so that a panic can be told.
 static HOST: OnceLock<Host> = OnceLock::new();
@@ -70,7 +72,7 @@ fn serve() -> Result<(), GuestError> {
     let host = Host::open(Link::from_kernel_arguments(&arguments)?)?;
     let host = HOST.get_or_init(|| host);
     panic::set_hook(Box::new(|panic| report_panic(&panic.to_string())));
-    let outcome = attend(host);
+    let outcome = attend(host, settle_time(&arguments)?);
     if let Err(error) = &outcome {
         host.fail(&error.to_string());
     }
@@ -78,11 +80,12 @@ fn serve() -> Result<(), GuestError> {
 }
 
 /// Introduces itself, waits for the job, and does it.
-fn attend(host: &Host) -> Result<(), GuestError> {
+fn attend(host: &Host, settle: Duration) -> Result<(), GuestError> {
     let mut mailbox = Pages::reserve(MAILBOX_BYTES)?;
     mailbox.bytes_mut().fill(0);
     mailbox.lock(MAILBOX_BYTES)?;
     introduce(host, &mailbox)?;
+    thread::sleep(settle);
     host.say(&Message::Ready)?;
     host.stop();
     let job = job::decode_job(&mailbox.read_volatile())?;
@@ -116,7 +119,7 @@ fn introduce(host: &Host, mailbox: &Pages) -> Result<(), GuestError> {
 
 /// Processors that are at work.
 fn vcpus() -> u32 {
-    let count = std::thread::available_parallelism().map_or(1, |count| count.get());
+    let count = thread::available_parallelism().map_or(1, |count| count.get());
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
