@@ -122,7 +122,10 @@ fn gzip(packed: &[u8], limit: usize) -> Unpacked {
     let mut rest = packed;
     loop {
         let Some(after) = member(rest, &mut bytes, limit) else {
-            return Unpacked::damaged(bytes);
+            return Unpacked {
+                missing: Some(Missing::Damaged),
+                ..Unpacked::cut(bytes, limit)
+            };
         };
         match after {
             After::Longer => return Unpacked::cut(bytes, limit),
