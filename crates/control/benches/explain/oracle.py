@@ -15,7 +15,7 @@ import struct
 import sys
 import tempfile
 
-from drgn import FaultError, Object, Program, TypeKind, offsetof, sizeof
+from drgn import BadDataError, FaultError, Object, Program, TypeKind, offsetof, sizeof
 from drgn.helpers.common.memory import identify_address_all
 from drgn.helpers.linux.common import (
     IdentifiedPage,
@@ -185,7 +185,8 @@ class Oracle:
         for name in names:
             try:
                 return tag(self.prog.variable(name).type_)
-            except LookupError:
+            except (LookupError, BadDataError):
+                # Unknown to it, or written in a form of DWARF that it does not read.
                 continue
         return None
 
