@@ -36,6 +36,9 @@ const MAX_CONTAINERS: usize = 65_536;
 /// Places that a model holds of one container, at one level.
 const MAX_PLACES: usize = 65_536;
 
+/// Objects of one type that a model names: more threads than a machine of ours has.
+const MAX_INSTANCES: usize = 4096;
+
 /// Bytes of a place at each level; the last stands for the whole container.
 const LEVELS: [u64; 4] = [8, 64, 512, u64::MAX];
 
@@ -117,6 +120,9 @@ struct ContainerNoise {
     kind: ContainerKind,
     name: String,
     reason: NoiseReason,
+    /// Of objects which ones were noisy: a thread that never runs has no noise, and is compared whole.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    instances: BTreeSet<String>,
     /// By level and place.
     levels: [BTreeMap<u64, Seen>; LEVELS.len()],
 }
@@ -183,6 +189,7 @@ impl NoiseModel {
                         kind: location.kind,
                         name: location.name.clone(),
                         reason: reason(word),
+                        instances: BTreeSet::new(),
                         levels: Default::default(),
                     });
                     places.insert(key, self.containers.len() - 1);
@@ -191,6 +198,11 @@ impl NoiseModel {
             };
             if let Some(container) = self.containers.get_mut(place) {
                 container.note(location.offset, run);
+                if location.kind == ContainerKind::Object
+                    && container.instances.len() < MAX_INSTANCES
+                {
+                    container.instances.insert(word.instance.clone());
+                }
             }
         }
     }
@@ -223,9 +235,12 @@ impl NoiseModel {
     pub fn mask(&self) -> NoiseMask {
         let mut mask = NoiseMask::default();
         for container in &self.containers {
-            let mut covered = Covered::default();
+            let mut covered = Covered {
+                instances: container.instances.clone(),
+                ..Covered::default()
+            };
             for chosen in container.places() {
-                if let Some(level) = covered.0.get_mut(chosen.level) {
+                if let Some(level) = covered.levels.get_mut(chosen.level) {
                     level.insert(chosen.place);
                 }
             }
@@ -328,18 +343,21 @@ impl ContainerNoise {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NoiseMask(BTreeMap<ContainerKind, HashMap<String, Covered>>);
 
-/// Places, by level.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Covered([HashSet<u64>; LEVELS.len()]);
+struct Covered {
+    /// Places, by level.
+    levels: [HashSet<u64>; LEVELS.len()],
+    /// Which of several things; any where none is named.
+    instances: BTreeSet<String>,
+}
 
 impl Mask for NoiseMask {
-    fn covers(&self, kind: ContainerKind, name: &str, offset: u64) -> bool {
+    fn covers(&self, kind: ContainerKind, name: &str, offset: u64, instance: &str) -> bool {
         let covered = self.0.get(&kind).and_then(|of_kind| of_kind.get(name));
         let covers = |one: &Covered| {
-            let levels = one.0.iter().zip(LEVELS);
-            levels
-                .into_iter()
-                .any(|(places, bytes)| places.contains(&(offset / bytes)))
+            let mut levels = one.levels.iter().zip(LEVELS);
+            levels.any(|(places, bytes)| places.contains(&(offset / bytes)))
+                && (one.instances.is_empty() || one.instances.contains(instance))
         };
         kind != ContainerKind::Buffer && covered.is_some_and(covers)
     }
@@ -425,9 +443,9 @@ mod tests {
         let noisy = [word(ContainerKind::Variable, "jiffies", 0)];
         let model = learned(&[&noisy, &noisy]);
         let mask = model.mask();
-        assert!(mask.covers(ContainerKind::Variable, "jiffies", 0));
-        assert!(!mask.covers(ContainerKind::Variable, "jiffies", 8));
-        assert!(!mask.covers(ContainerKind::PerCpu, "jiffies", 0));
+        assert!(mask.covers(ContainerKind::Variable, "jiffies", 0, ""));
+        assert!(!mask.covers(ContainerKind::Variable, "jiffies", 8, ""));
+        assert!(!mask.covers(ContainerKind::PerCpu, "jiffies", 0, ""));
         assert_eq!(model.summary().seen_once, 0);
     }
 
@@ -437,11 +455,14 @@ mod tests {
         let model = learned(&[&at(0), &at(8), &at(16), &at(200)]);
         let mask = model.mask();
         // The words and lines came once each; the 512 bytes came in every run.
-        assert!(mask.covers(ContainerKind::Variable, "timers", 400));
-        assert!(!mask.covers(ContainerKind::Variable, "timers", 512));
+        assert!(mask.covers(ContainerKind::Variable, "timers", 400, ""));
+        assert!(!mask.covers(ContainerKind::Variable, "timers", 512, ""));
         assert_eq!(model.summary().seen_once, 0);
         let far = learned(&[&at(0), &at(600), &at(1200)]);
-        assert!(far.mask().covers(ContainerKind::Variable, "timers", 2048));
+        assert!(
+            far.mask()
+                .covers(ContainerKind::Variable, "timers", 2048, "")
+        );
     }
 
     #[test]
@@ -451,7 +472,7 @@ mod tests {
         let both = [steady.clone(), once];
         let model = learned(&[&both[..1], &both, &[steady]]);
         let mask = model.mask();
-        let covers = |offset| mask.covers(ContainerKind::Object, "task_struct", offset);
+        let covers = |offset| mask.covers(ContainerKind::Object, "task_struct", offset, "");
         assert!(covers(2048) && !covers(2056));
         // The line of the word that came once is all that is known of it.
         assert!(covers(64) && covers(72) && !covers(128));
@@ -459,11 +480,27 @@ mod tests {
     }
 
     #[test]
+    fn a_thread_that_was_never_noisy_is_compared_whole() {
+        let of = |instance: &str| AlignedWord {
+            instance: instance.to_owned(),
+            ..word(ContainerKind::Object, "task_struct", 64)
+        };
+        let model = learned(&[&[of("pid 1")], &[of("pid 7")]]);
+        let mask = model.mask();
+        let covers = |instance| mask.covers(ContainerKind::Object, "task_struct", 64, instance);
+        assert!(covers("pid 1") && covers("pid 7") && !covers("pid 2"));
+    }
+
+    #[test]
     fn nothing_in_a_named_buffer_is_ever_noise() {
         let noisy = [word(ContainerKind::Buffer, "thread-0", 64)];
         let model = learned(&[&noisy, &noisy, &noisy]);
         assert_eq!(model.summary().places, 0);
-        assert!(!model.mask().covers(ContainerKind::Buffer, "thread-0", 64));
+        assert!(
+            !model
+                .mask()
+                .covers(ContainerKind::Buffer, "thread-0", 64, "")
+        );
     }
 
     #[test]
@@ -506,7 +543,7 @@ mod tests {
             words.iter().for_each(|one| model.learn(one.iter()));
             let mask = model.mask();
             for [one] in &words {
-                prop_assert!(mask.covers(one.location.kind, "[heap]", one.location.offset));
+                prop_assert!(mask.covers(one.location.kind, "[heap]", one.location.offset, ""));
             }
         }
     }

@@ -179,7 +179,7 @@ impl<'a> Work<'a> {
             let is_noise = |into| {
                 let distance = edge.distance(into);
                 self.mask
-                    .covers(ContainerKind::Mapping, &edge.name, distance)
+                    .covers(ContainerKind::Mapping, &edge.name, distance, "")
             };
             let words = (0..edge.bytes()).step_by(8);
             let masked = words.filter(|into| is_noise(*into)).count() as u64 * WORD;
@@ -257,7 +257,9 @@ impl<'a> Work<'a> {
         let mut masked = 0;
         for into in (0..PAGE).step_by(8).filter(|into| !left_out.contains(into)) {
             let name = namer.name(into);
-            let is_noise = self.mask.covers(name.kind, name.name, name.offset);
+            let is_noise = self
+                .mask
+                .covers(name.kind, name.name, name.offset, &namer.instance);
             masked += u64::from(is_noise) * WORD;
             if equal {
                 continue;
@@ -371,7 +373,12 @@ impl<'a> Work<'a> {
         let length = contents.first().map_or(0, |bytes| bytes.len() as u64);
         let count = machines.len() as u64;
         let words = (0..length).step_by(8);
-        let masked = words.filter(|&into| self.mask.covers(ContainerKind::Object, kind, into));
+        let instance = format!("pid {id}");
+        let is_noise = |into| {
+            self.mask
+                .covers(ContainerKind::Object, kind, into, &instance)
+        };
+        let masked = words.filter(|&into| is_noise(into));
         let masked = (masked.count() as u64 * WORD).min(length);
         self.result.bytes_masked += masked * count;
         self.result.bytes_compared += (length - masked) * count;
@@ -384,17 +391,19 @@ impl<'a> Work<'a> {
                 let address = (*object)?.address.checked_add(into)?;
                 machine.places.physical(address)
             };
-            let is_noise = self.mask.covers(ContainerKind::Object, kind, into);
             let word = AlignedWord {
                 location: Location {
                     kind: ContainerKind::Object,
                     name: kind.to_owned(),
                     offset: into,
                 },
-                instance: format!("pid {id}"),
+                instance: instance.clone(),
                 values,
                 addresses: machines.iter().zip(found).map(address).collect(),
             };
+            let is_noise = self
+                .mask
+                .covers(ContainerKind::Object, kind, into, &instance);
             note(&mut self.result, word, is_noise);
         }
     }
@@ -412,7 +421,7 @@ impl<'a> Work<'a> {
                 .collect();
             let bytes = |value: &Option<&str>| value.map_or(0, |value| value.len() as u64 / 2);
             let bytes: u64 = values.iter().map(bytes).sum();
-            let is_noise = self.mask.covers(ContainerKind::Register, name, 0);
+            let is_noise = self.mask.covers(ContainerKind::Register, name, 0, "");
             if is_noise {
                 self.result.bytes_masked += bytes;
             } else {

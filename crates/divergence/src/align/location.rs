@@ -70,8 +70,8 @@ impl fmt::Display for AlignedWord {
 
 /// What is known to be noise.
 pub trait Mask {
-    /// Whether a word is noise.
-    fn covers(&self, kind: ContainerKind, name: &str, offset: u64) -> bool;
+    /// Whether a word is noise, of which of several things of that name it may be.
+    fn covers(&self, kind: ContainerKind, name: &str, offset: u64, instance: &str) -> bool;
 }
 
 /// Nothing is noise.
@@ -79,7 +79,7 @@ pub trait Mask {
 pub struct NoMask;
 
 impl Mask for NoMask {
-    fn covers(&self, _: ContainerKind, _: &str, _: u64) -> bool {
+    fn covers(&self, _: ContainerKind, _: &str, _: u64, _: &str) -> bool {
         false
     }
 }
