@@ -42,8 +42,23 @@ const MAX_INSTANCES: usize = 4096;
 /// Bytes of a place at each level; the last stands for the whole container.
 const LEVELS: [u64; 4] = [8, 64, 512, u64::MAX];
 
-/// The levels whose places lie in blocks, and that of the blocks.
+/// The level of words.
+const WORD: usize = 0;
+
+/// The level of blocks, in which the places of finer ones lie.
 const BLOCK: usize = 2;
+
+/// Bytes of a block.
+const BLOCK_BYTES: u64 = 512;
+
+/// A place is often noisy if one in so many runs has shown it, and at least [`LEAST_OFTEN`] have.
+const OFTEN: u64 = 10;
+
+/// Runs that must have shown what is often noisy.
+const LEAST_OFTEN: u64 = 3;
+
+/// Places of a block that are noisy now and then from which on its noise wanders.
+const WANDERING: usize = 3;
 
 /// The level of the whole container.
 const WHOLE: usize = 3;
@@ -120,9 +135,10 @@ struct ContainerNoise {
     kind: ContainerKind,
     name: String,
     reason: NoiseReason,
-    /// Of objects which ones were noisy: a thread that never runs has no noise, and is compared whole.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    instances: BTreeSet<String>,
+    /// Of objects which ones were noisy, in which blocks: a thread that never runs has no noise, and
+    /// is compared whole.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    instances: BTreeMap<String, BTreeSet<u64>>,
     /// By level and place.
     levels: [BTreeMap<u64, Seen>; LEVELS.len()],
 }
@@ -189,7 +205,7 @@ impl NoiseModel {
                         kind: location.kind,
                         name: location.name.clone(),
                         reason: reason(word),
-                        instances: BTreeSet::new(),
+                        instances: BTreeMap::new(),
                         levels: Default::default(),
                     });
                     places.insert(key, self.containers.len() - 1);
@@ -198,10 +214,8 @@ impl NoiseModel {
             };
             if let Some(container) = self.containers.get_mut(place) {
                 container.note(location.offset, run);
-                if location.kind == ContainerKind::Object
-                    && container.instances.len() < MAX_INSTANCES
-                {
-                    container.instances.insert(word.instance.clone());
+                if location.kind == ContainerKind::Object {
+                    container.note_instance(&word.instance, location.offset);
                 }
             }
         }
@@ -212,7 +226,7 @@ impl NoiseModel {
     pub fn summary(&self) -> NoiseSummary {
         let (mut places, mut seen_once, mut by_reason) = (0, 0, BTreeMap::new());
         for container in &self.containers {
-            let chosen = container.places();
+            let chosen = container.places(self.runs);
             let count = chosen.len() as u64;
             places += count;
             seen_once += chosen.iter().filter(|one| one.seen.runs == 1).count() as u64;
@@ -239,7 +253,7 @@ impl NoiseModel {
                 instances: container.instances.clone(),
                 ..Covered::default()
             };
-            for chosen in container.places() {
+            for chosen in container.places(self.runs) {
                 if let Some(level) = covered.levels.get_mut(chosen.level) {
                     level.insert(chosen.place);
                 }
@@ -254,7 +268,7 @@ impl NoiseModel {
     #[must_use]
     pub fn shown_once(&self, most: usize) -> Vec<String> {
         let once = self.containers.iter().flat_map(|container| {
-            let chosen = container.places().into_iter();
+            let chosen = container.places(self.runs).into_iter();
             chosen.filter(|one| one.seen.runs == 1).map(move |one| {
                 let bytes = LEVELS.get(one.level).filter(|bytes| **bytes < u64::MAX);
                 let at = one.place.saturating_mul(bytes.copied().unwrap_or(0));
@@ -281,31 +295,65 @@ impl ContainerNoise {
         }
     }
 
-    /// What is masked: of each block the places of the finest level that were all seen more than once;
-    /// where there is none, of the coarsest that the container allows.
-    fn places(&self) -> Vec<Chosen> {
+    fn note_instance(&mut self, instance: &str, offset: u64) {
+        let block = offset / BLOCK_BYTES;
+        if let Some(blocks) = self.instances.get_mut(instance) {
+            blocks.insert(block);
+        } else if self.instances.len() < MAX_INSTANCES {
+            self.instances
+                .insert(instance.to_owned(), BTreeSet::from([block]));
+        }
+    }
+
+    /// What is masked: of each block the words that are often noisy, and of the others the places of
+    /// the finest level that were all seen more than once and do not wander; where there is none, of
+    /// the coarsest that the container allows.
+    fn places(&self, runs: u64) -> Vec<Chosen> {
+        let is_often = |one: &Chosen| {
+            one.seen.runs >= LEAST_OFTEN && one.seen.runs.saturating_mul(OFTEN) >= runs
+        };
         let coarsest = self.coarsest();
         let mut chosen = Vec::new();
         let blocks = self.levels.get(BLOCK).into_iter().flat_map(BTreeMap::keys);
         for block in blocks {
-            let fits = |level: &usize| {
-                let mut places = self.in_block(*level, *block);
-                places.all(|one| one.seen.runs > 1)
-            };
-            let level = (0..=coarsest.min(BLOCK)).find(fits);
-            if level.is_none() && coarsest == WHOLE {
-                return self.in_level(WHOLE, 0..u64::MAX).collect();
+            let words = self.in_block(WORD, *block);
+            let (often, rare): (Vec<_>, Vec<_>) = words.partition(is_often);
+            chosen.extend(often);
+            let levels = (WORD..=coarsest.min(BLOCK)).map(|level| self.around(level, &rare));
+            let level = levels.enumerate().find(|(level, places)| {
+                let all_twice = places.iter().all(|one| one.seen.runs > 1);
+                let rare = places.iter().filter(|one| !is_often(one)).count();
+                all_twice && (*level == BLOCK || !self.wanders(rare))
+            });
+            match level {
+                Some((_, places)) => chosen.extend(places),
+                None if coarsest == WHOLE => {
+                    return self.in_level(WHOLE, 0..u64::MAX).collect();
+                }
+                None => chosen.extend(self.around(coarsest, &rare)),
             }
-            let level = level.unwrap_or(coarsest);
-            chosen.extend(self.in_block(level, *block));
         }
         chosen
     }
 
+    /// Whether noise is now here, now there, by how many places of a block show it now and then. Where
+    /// the kernel puts what is due at a time depends on how quick the host is: runs on another day show
+    /// it in places that none has shown yet.
+    const fn wanders(&self, rare: usize) -> bool {
+        matches!(self.kind, ContainerKind::Variable | ContainerKind::PerCpu) && rare >= WANDERING
+    }
+
+    /// The places of a level that hold these words.
+    fn around(&self, level: usize, words: &[Chosen]) -> Vec<Chosen> {
+        let bytes = bytes_of(level);
+        let places: BTreeSet<u64> = words.iter().map(|word| word.place * 8 / bytes).collect();
+        let one = |place| self.in_level(level, place..place + 1).next();
+        places.into_iter().filter_map(one).collect()
+    }
+
     /// The places of a level that lie in a block.
     fn in_block(&self, level: usize, block: u64) -> impl Iterator<Item = Chosen> {
-        let bytes = |level: usize| LEVELS.get(level).copied().unwrap_or(u64::MAX);
-        let count = bytes(BLOCK) / bytes(level).min(bytes(BLOCK));
+        let count = BLOCK_BYTES / bytes_of(level).min(BLOCK_BYTES);
         let first = block.saturating_mul(count);
         self.in_level(level, first..first.saturating_add(count))
     }
@@ -339,6 +387,11 @@ impl ContainerNoise {
     }
 }
 
+/// Bytes of a place at a level.
+fn bytes_of(level: usize) -> u64 {
+    LEVELS.get(level).copied().unwrap_or(u64::MAX)
+}
+
 /// What a model masks, ready to be asked.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NoiseMask(BTreeMap<ContainerKind, HashMap<String, Covered>>);
@@ -347,8 +400,8 @@ pub struct NoiseMask(BTreeMap<ContainerKind, HashMap<String, Covered>>);
 struct Covered {
     /// Places, by level.
     levels: [HashSet<u64>; LEVELS.len()],
-    /// Which of several things; any where none is named.
-    instances: BTreeSet<String>,
+    /// Which of several things, in which blocks; any where none is named.
+    instances: BTreeMap<String, BTreeSet<u64>>,
 }
 
 impl Mask for NoiseMask {
@@ -356,8 +409,10 @@ impl Mask for NoiseMask {
         let covered = self.0.get(&kind).and_then(|of_kind| of_kind.get(name));
         let covers = |one: &Covered| {
             let mut levels = one.levels.iter().zip(LEVELS);
+            let in_instance = |blocks: &BTreeSet<u64>| blocks.contains(&(offset / BLOCK_BYTES));
             levels.any(|(places, bytes)| places.contains(&(offset / bytes)))
-                && (one.instances.is_empty() || one.instances.contains(instance))
+                && (one.instances.is_empty()
+                    || one.instances.get(instance).is_some_and(in_instance))
         };
         kind != ContainerKind::Buffer && covered.is_some_and(covers)
     }
@@ -480,15 +535,45 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_that_was_never_noisy_is_compared_whole() {
-        let of = |instance: &str| AlignedWord {
-            instance: instance.to_owned(),
-            ..word(ContainerKind::Object, "task_struct", 64)
-        };
-        let model = learned(&[&[of("pid 1")], &[of("pid 7")]]);
+    fn what_is_often_noisy_is_not_coarsened_by_what_came_once() {
+        let often = word(ContainerKind::Object, "task_struct", 0);
+        let once = word(ContainerKind::Object, "task_struct", 128);
+        let both = [often.clone(), once];
+        let model = learned(&[&both[..1], &both[..1], &both[..1], &both]);
         let mask = model.mask();
-        let covers = |instance| mask.covers(ContainerKind::Object, "task_struct", 64, instance);
-        assert!(covers("pid 1") && covers("pid 7") && !covers("pid 2"));
+        let covers = |offset| mask.covers(ContainerKind::Object, "task_struct", offset, "");
+        assert!(covers(0) && !covers(8) && covers(128) && covers(136));
+    }
+
+    #[test]
+    fn places_of_the_kernel_that_come_now_and_then_stand_for_their_block() {
+        let learned_of = |kind| {
+            let mut model = NoiseModel::new(key());
+            for run in 0..60 {
+                let rare = (run % 20 == 0).then(|| [0, 64, 128].map(|at| word(kind, "timers", at)));
+                model.learn(rare.iter().flatten());
+            }
+            model.mask()
+        };
+        let kernel = learned_of(ContainerKind::PerCpu);
+        assert!(kernel.covers(ContainerKind::PerCpu, "timers", 504, ""));
+        assert!(!kernel.covers(ContainerKind::PerCpu, "timers", 512, ""));
+        let process = learned_of(ContainerKind::Mapping);
+        assert!(process.covers(ContainerKind::Mapping, "timers", 128, ""));
+        assert!(!process.covers(ContainerKind::Mapping, "timers", 136, ""));
+    }
+
+    #[test]
+    fn of_objects_those_are_masked_that_were_noisy_there() {
+        let of = |instance: &str, offset| AlignedWord {
+            instance: instance.to_owned(),
+            ..word(ContainerKind::Object, "task_struct", offset)
+        };
+        let model = learned(&[&[of("pid 1", 64)], &[of("pid 7", 64), of("pid 1", 1024)]]);
+        let mask = model.mask();
+        let covers = |instance, at| mask.covers(ContainerKind::Object, "task_struct", at, instance);
+        assert!(covers("pid 1", 64) && covers("pid 7", 64) && !covers("pid 2", 64));
+        assert!(covers("pid 1", 1024) && !covers("pid 7", 1024));
     }
 
     #[test]

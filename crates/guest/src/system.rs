@@ -117,14 +117,20 @@ impl System for Linux {
 
     fn together(&mut self, [first, second]: [Task<'_>; 2]) -> Result<(), Fault> {
         let allowed = sched_getaffinity(None).map_err(of_errno)?;
+        let ready = AtomicU32::new(0);
         let outcome = thread::scope(|scope| {
             let other = thread::Builder::new();
             let other = other.spawn_scoped(scope, || {
                 bind(1, &allowed);
+                ready.store(1, Ordering::Release);
+                futex::wake(&ready, futex::Flags::PRIVATE, 1).ok();
                 second();
             });
             let other = other.map_err(of_io)?;
             bind(0, &allowed);
+            // What a thread allocates when it starts lies in the same place in every machine only
+            // if nobody else allocates meanwhile.
+            wait_until(&ready, 1);
             first();
             other.join().map_err(|_| Fault(0))
         });
@@ -135,12 +141,12 @@ impl System for Linux {
 
 /// Binds the calling thread to one of the processors that the process may use, by turns.
 fn bind(place: usize, allowed: &CpuSet) {
-    let cpus: Vec<usize> = (0..CpuSet::MAX_CPU)
-        .filter(|cpu| allowed.is_set(*cpu))
-        .collect();
-    if let Some(cpu) = cpus.get(place % cpus.len().max(1)) {
+    let cpus = || (0..CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu));
+    // Counted, not collected: both threads are here at the same time, and would allocate in any order.
+    let count = cpus().count().max(1);
+    if let Some(cpu) = cpus().nth(place % count) {
         let mut one = CpuSet::new();
-        one.set(*cpu);
+        one.set(cpu);
         // Where it may not choose, it runs where it is put.
         sched_setaffinity(None, &one).ok();
     }
@@ -149,17 +155,21 @@ fn bind(place: usize, allowed: &CpuSet) {
 /// Does the work whenever it is one's turn: every second one, from the first of one's own.
 fn take_turns(next: &AtomicU32, first: u32, turns: u32, work: impl Fn()) {
     for turn in (first..turns).step_by(2) {
-        loop {
-            let now = next.load(Ordering::Acquire);
-            if now == turn {
-                break;
-            }
-            // Woken, interrupted, or no longer needed: the loop looks again.
-            futex::wait(next, futex::Flags::PRIVATE, now, None).ok();
-        }
+        wait_until(next, turn);
         work();
         next.store(turn + 1, Ordering::Release);
         futex::wake(next, futex::Flags::PRIVATE, 1).ok();
+    }
+}
+
+fn wait_until(word: &AtomicU32, value: u32) {
+    loop {
+        let now = word.load(Ordering::Acquire);
+        if now == value {
+            return;
+        }
+        // Woken, interrupted, or no longer needed: the loop looks again.
+        futex::wait(word, futex::Flags::PRIVATE, now, None).ok();
     }
 }
 
