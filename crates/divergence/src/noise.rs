@@ -57,8 +57,12 @@ const OFTEN: u64 = 10;
 /// Runs that must have shown what is often noisy.
 const LEAST_OFTEN: u64 = 3;
 
-/// Places of a block that are noisy now and then from which on its noise wanders.
-const WANDERING: usize = 3;
+/// Words of a block that are noisy now and then from which on its noise wanders over lines, and over
+/// all of the block.
+const WANDERING: [usize; 2] = [3, 6];
+
+/// Blocks from which on a thread's object is noisy anywhere: it is at work, and no mere bystander.
+const AT_WORK_BLOCKS: usize = 4;
 
 /// The level of the whole container.
 const WHOLE: usize = 3;
@@ -321,9 +325,7 @@ impl ContainerNoise {
             chosen.extend(often);
             let levels = (WORD..=coarsest.min(BLOCK)).map(|level| self.around(level, &rare));
             let level = levels.enumerate().find(|(level, places)| {
-                let all_twice = places.iter().all(|one| one.seen.runs > 1);
-                let rare = places.iter().filter(|one| !is_often(one)).count();
-                all_twice && (*level == BLOCK || !self.wanders(rare))
+                places.iter().all(|one| one.seen.runs > 1) && !self.wanders(*level, rare.len())
             });
             match level {
                 Some((_, places)) => chosen.extend(places),
@@ -336,11 +338,12 @@ impl ContainerNoise {
         chosen
     }
 
-    /// Whether noise is now here, now there, by how many places of a block show it now and then. Where
+    /// Whether noise is now here, now there, by how many words of a block show it now and then. Where
     /// the kernel puts what is due at a time depends on how quick the host is: runs on another day show
     /// it in places that none has shown yet.
-    const fn wanders(&self, rare: usize) -> bool {
-        matches!(self.kind, ContainerKind::Variable | ContainerKind::PerCpu) && rare >= WANDERING
+    fn wanders(&self, level: usize, rare: usize) -> bool {
+        let can = matches!(self.kind, ContainerKind::Variable | ContainerKind::PerCpu);
+        can && WANDERING.get(level).is_some_and(|least| rare >= *least)
     }
 
     /// The places of a level that hold these words.
@@ -409,7 +412,9 @@ impl Mask for NoiseMask {
         let covered = self.0.get(&kind).and_then(|of_kind| of_kind.get(name));
         let covers = |one: &Covered| {
             let mut levels = one.levels.iter().zip(LEVELS);
-            let in_instance = |blocks: &BTreeSet<u64>| blocks.contains(&(offset / BLOCK_BYTES));
+            let in_instance = |blocks: &BTreeSet<u64>| {
+                blocks.len() >= AT_WORK_BLOCKS || blocks.contains(&(offset / BLOCK_BYTES))
+            };
             levels.any(|(places, bytes)| places.contains(&(offset / bytes)))
                 && (one.instances.is_empty()
                     || one.instances.get(instance).is_some_and(in_instance))
@@ -550,7 +555,8 @@ mod tests {
         let learned_of = |kind| {
             let mut model = NoiseModel::new(key());
             for run in 0..60 {
-                let rare = (run % 20 == 0).then(|| [0, 64, 128].map(|at| word(kind, "timers", at)));
+                let rare = (run % 20 == 0)
+                    .then(|| [0, 8, 64, 72, 128, 136].map(|at| word(kind, "timers", at)));
                 model.learn(rare.iter().flatten());
             }
             model.mask()
@@ -559,8 +565,8 @@ mod tests {
         assert!(kernel.covers(ContainerKind::PerCpu, "timers", 504, ""));
         assert!(!kernel.covers(ContainerKind::PerCpu, "timers", 512, ""));
         let process = learned_of(ContainerKind::Mapping);
-        assert!(process.covers(ContainerKind::Mapping, "timers", 128, ""));
-        assert!(!process.covers(ContainerKind::Mapping, "timers", 136, ""));
+        assert!(process.covers(ContainerKind::Mapping, "timers", 136, ""));
+        assert!(!process.covers(ContainerKind::Mapping, "timers", 144, ""));
     }
 
     #[test]
