@@ -61,6 +61,10 @@ const LEAST_OFTEN: u64 = 3;
 /// all of the block.
 const WANDERING: [usize; 2] = [3, 6];
 
+/// Words that may lie between two noisy ones of the kernel and are masked with them: fields of one
+/// structure.
+const GAP_WORDS: u64 = 2;
+
 /// Blocks from which on a thread's object is noisy anywhere: it is at work, and no mere bystander.
 const AT_WORK_BLOCKS: usize = 4;
 
@@ -262,6 +266,9 @@ impl NoiseModel {
                     level.insert(chosen.place);
                 }
             }
+            if let Some(words) = covered.levels.get_mut(WORD) {
+                words.extend(container.gaps());
+            }
             let of_kind = mask.0.entry(container.kind).or_default();
             of_kind.insert(container.name.clone(), covered);
         }
@@ -338,6 +345,19 @@ impl ContainerNoise {
         chosen
     }
 
+    /// The words between noisy ones of the kernel that lie close together.
+    fn gaps(&self) -> Vec<u64> {
+        let of_process = matches!(
+            self.kind,
+            ContainerKind::Mapping | ContainerKind::Register | ContainerKind::Buffer
+        );
+        let words = self.levels.first().filter(|_| !of_process);
+        let words = words.into_iter().flat_map(BTreeMap::keys);
+        let pairs = words.clone().zip(words.skip(1));
+        let close = pairs.filter(|(one, next)| **next - **one <= GAP_WORDS + 1);
+        close.flat_map(|(one, next)| one + 1..*next).collect()
+    }
+
     /// Whether noise is now here, now there, by how many words of a block show it now and then. Where
     /// the kernel puts what is due at a time depends on how quick the host is: runs on another day show
     /// it in places that none has shown yet.
@@ -378,8 +398,7 @@ impl ContainerNoise {
         });
         match self.kind {
             ContainerKind::Register | ContainerKind::Buffer => 0,
-            ContainerKind::Object => 1,
-            ContainerKind::Mapping => 2,
+            ContainerKind::Object | ContainerKind::Mapping => 1,
             ContainerKind::Variable | ContainerKind::PerCpu
                 if span.unwrap_or(0) <= MAX_WHOLE_BYTES =>
             {
@@ -567,6 +586,20 @@ mod tests {
         let process = learned_of(ContainerKind::Mapping);
         assert!(process.covers(ContainerKind::Mapping, "timers", 136, ""));
         assert!(!process.covers(ContainerKind::Mapping, "timers", 144, ""));
+    }
+
+    #[test]
+    fn what_lies_between_noisy_words_of_the_kernel_is_masked_with_them() {
+        let both = |kind| [0, 24, 56].map(|at| word(kind, "runqueues", at));
+        let covers = |kind, at| {
+            let runs = both(kind);
+            learned(&[&runs, &runs, &runs])
+                .mask()
+                .covers(kind, "runqueues", at, "")
+        };
+        let kernel = |at| covers(ContainerKind::PerCpu, at);
+        assert!(kernel(8) && kernel(16) && !kernel(32) && !kernel(48));
+        assert!(!covers(ContainerKind::Mapping, 8));
     }
 
     #[test]

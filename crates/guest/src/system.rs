@@ -118,19 +118,24 @@ impl System for Linux {
     fn together(&mut self, [first, second]: [Task<'_>; 2]) -> Result<(), Fault> {
         let allowed = sched_getaffinity(None).map_err(of_errno)?;
         let ready = AtomicU32::new(0);
+        // They start at the same time, so that which one is first is as open in one run as in
+        // another, and what comes of it shows in any.
+        let together = || {
+            ready.fetch_add(1, Ordering::AcqRel);
+            while ready.load(Ordering::Acquire) < 2 {
+                thread::yield_now();
+            }
+        };
         let outcome = thread::scope(|scope| {
             let other = thread::Builder::new();
             let other = other.spawn_scoped(scope, || {
                 bind(1, &allowed);
-                ready.store(1, Ordering::Release);
-                futex::wake(&ready, futex::Flags::PRIVATE, 1).ok();
+                together();
                 second();
             });
             let other = other.map_err(of_io)?;
             bind(0, &allowed);
-            // What a thread allocates when it starts lies in the same place in every machine only
-            // if nobody else allocates meanwhile.
-            wait_until(&ready, 1);
+            together();
             first();
             other.join().map_err(|_| Fault(0))
         });
@@ -155,21 +160,17 @@ fn bind(place: usize, allowed: &CpuSet) {
 /// Does the work whenever it is one's turn: every second one, from the first of one's own.
 fn take_turns(next: &AtomicU32, first: u32, turns: u32, work: impl Fn()) {
     for turn in (first..turns).step_by(2) {
-        wait_until(next, turn);
+        loop {
+            let now = next.load(Ordering::Acquire);
+            if now == turn {
+                break;
+            }
+            // Woken, interrupted, or no longer needed: the loop looks again.
+            futex::wait(next, futex::Flags::PRIVATE, now, None).ok();
+        }
         work();
         next.store(turn + 1, Ordering::Release);
         futex::wake(next, futex::Flags::PRIVATE, 1).ok();
-    }
-}
-
-fn wait_until(word: &AtomicU32, value: u32) {
-    loop {
-        let now = word.load(Ordering::Acquire);
-        if now == value {
-            return;
-        }
-        // Woken, interrupted, or no longer needed: the loop looks again.
-        futex::wait(word, futex::Flags::PRIVATE, now, None).ok();
     }
 }
 
