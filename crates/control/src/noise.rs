@@ -22,6 +22,7 @@ use divergence::{NoiseKey, NoiseModel};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use model::Outcome;
 use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -192,12 +193,13 @@ pub async fn learn(
         let stall = Stall::of_run(model.runs, plan.replicas);
         let captured = replicas(session, &machine, &plan, stall).await?;
         let aligned = align_all(&machine, &captured, &NoMask)?;
-        if is_sound(&captured, &aligned) {
+        if let Some(why) = deviation(&captured, &aligned) {
+            tracing::warn!(run = done + deviating, "a clean run deviated: {why}");
+            deviating += 1;
+        } else {
             model.learn(aligned.unexplained.iter());
             done += 1;
             told(&model.summary());
-        } else {
-            deviating += 1;
         }
         if done % RUNS_BETWEEN_SAVES == 0 {
             save(&session.store_path, &model)?;
@@ -240,16 +242,25 @@ pub(crate) async fn replicas(
     Ok(captured)
 }
 
-/// Whether a run may be learned from: all ended, with the same result and the same in their buffers.
-fn is_sound(captured: &[Captured], aligned: &divergence::Aligned) -> bool {
-    let ended = |one: &Captured| one.record.outcome == Outcome::Ended;
+/// Why a run may not be learned from: not all ended, with the same result and the same in their buffers.
+fn deviation(captured: &[Captured], aligned: &divergence::Aligned) -> Option<String> {
+    let other = |one: &&Captured| one.record.outcome != Outcome::Ended;
+    if let Some(one) = captured.iter().find(other) {
+        return Some(format!(
+            "replica {} {}",
+            one.record.index, one.record.outcome
+        ));
+    }
     let results = captured.iter().map(|one| &one.record.result_digest);
-    let first = captured.first().map(|one| &one.record.result_digest);
-    let said = aligned.registered.windows(2);
-    captured.iter().all(ended)
-        && results.clone().all(|result| Some(result) == first)
-        && aligned.in_buffers.is_empty()
-        && said.into_iter().all(|pair| pair.first() == pair.get(1))
+    if results.collect::<HashSet<_>>().len() > 1 {
+        return Some("the replicas put out different results".to_owned());
+    }
+    let said: HashSet<_> = aligned.registered.iter().collect();
+    if said.len() > 1 {
+        return Some("the replicas name different buffers".to_owned());
+    }
+    let word = aligned.in_buffers.first()?;
+    Some(format!("{word} differs"))
 }
 
 #[cfg(test)]
