@@ -8,8 +8,8 @@ use crate::job::MAX_STEPS;
 use crate::kernel::Kernel;
 use crate::kernels::{
     aes, bigint, compress, copy, core, crc, decompose, elementary, fft, fused, gather, hashes,
-    interpreter, kernel_paths, linpack, matmul, memory, multiply, sha256, sort, sqlite, stream,
-    text, threads, vectors, x87, zstd,
+    images, interpreter, kernel_paths, linpack, matmul, memory, multiply, products, sha256, sort,
+    sqlite, stream, text, threads, vectors, video, x87, zstd,
 };
 use crate::system::{Model, System};
 use serde::{Deserialize, Serialize};
@@ -204,7 +204,7 @@ impl Descriptor {
     }
 }
 
-static CATALOGUE: [Descriptor; 27] = [
+static CATALOGUE: [Descriptor; 30] = [
     aes::ENTRY,
     bigint::ENTRY,
     compress::ENTRY,
@@ -217,12 +217,14 @@ static CATALOGUE: [Descriptor; 27] = [
     fused::ENTRY,
     gather::ENTRY,
     hashes::ENTRY,
+    images::ENTRY,
     interpreter::ENTRY,
     kernel_paths::ENTRY,
     linpack::ENTRY,
     matmul::ENTRY,
     memory::ENTRY,
     multiply::ENTRY,
+    products::ENTRY,
     sha256::ENTRY,
     sort::ENTRY,
     sqlite::ENTRY,
@@ -230,6 +232,7 @@ static CATALOGUE: [Descriptor; 27] = [
     text::ENTRY,
     threads::ENTRY,
     vectors::ENTRY,
+    video::ENTRY,
     x87::ENTRY,
     zstd::ENTRY,
 ];

@@ -67,6 +67,8 @@ pub struct ExercisedWord {
     pub name: String,
     /// The computations that exercise it; may be none.
     pub computations: Vec<String>,
+    /// Why none does.
+    pub reason: Option<String>,
 }
 
 /// A class of another tool's list.

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use support::{World, schema};
 
-const COMPUTATIONS: [&str; 27] = [
+const COMPUTATIONS: [&str; 30] = [
     "aes",
     "bigint",
     "compress",
@@ -23,12 +23,14 @@ const COMPUTATIONS: [&str; 27] = [
     "fused",
     "gather",
     "hashes",
+    "images",
     "interpreter",
     "kernel",
     "linpack",
     "matmul",
     "memory",
     "multiply",
+    "products",
     "sha256",
     "sort",
     "sqlite",
@@ -36,6 +38,7 @@ const COMPUTATIONS: [&str; 27] = [
     "text",
     "threads",
     "vectors",
+    "video",
     "x87",
     "zstd",
 ];

@@ -39,6 +39,26 @@ const fn gap(list: List, name: &'static str, reason: &'static str) -> Class {
     }
 }
 
+/// Units that no computation exercises, with the reason.
+pub(super) const UNITS: &[(U, &str)] = &[
+    (U::PageTables, NO_MAPPINGS),
+    (U::DecoderCorners, NO_SEQUENCES),
+    (U::Transactions, NOT_HELD),
+    (U::MatrixTiles, NO_TILES),
+];
+
+/// Types of data that no computation has.
+pub(super) const DATA_TYPES: &[(D, &str)] = &[];
+
+/// Algorithms that no computation runs, with the reason.
+pub(super) const ALGORITHMS: &[(A, &str)] = &[
+    (A::Farm64, NO_FARM),
+    (A::Brotli, NO_BROTLI),
+    (A::RandomInstructions, NO_SEQUENCES),
+];
+
+const NO_TILES: &str =
+    "tiles need leave of the kernel for each process, and QEMU's translator has none";
 const FIRMWARE: &str =
     "reads counters of the firmware or starts its own scan, which takes a driver of the host";
 const ACCELERATOR: &str = "runs on a graphics processor, not on the processor";
@@ -48,10 +68,7 @@ const NOT_HELD: &str = "a transaction may abort at any time, so that its outcome
 const NO_HEAT: &str =
     "the point is heat and current of the host; a translated instruction draws none";
 const OTHER_PROCESSOR: &str = "for another architecture";
-const ONE_WIDTH: &str =
-    "matrix products are in real f64 only; other computations have f32 and complex numbers";
-const NO_COMPLEX: &str =
-    "decompositions are of real numbers; only the Fourier transform has complex ones";
+const NO_COMPLEX: &str = "decompositions are of real numbers; Fourier transforms and products of matrices have complex ones";
 const NO_BROTLI: &str =
     "five other compressors exercise the same units, and this one takes long to build";
 const NO_MAPPINGS: &str = "no computation changes its own mappings of memory yet";
@@ -82,15 +99,15 @@ pub(super) const CLASSES: &[Class] = &[
         "eigen_gemm_double_dynamic_square",
         &[With(A::MatrixProduct, D::F64)],
     ),
-    gap(
+    by(
         List::OpenDcDiag,
         "eigen_gemm_float_dynamic_square",
-        ONE_WIDTH,
+        &[With(A::MatrixProduct, D::F32)],
     ),
-    gap(
+    by(
         List::OpenDcDiag,
         "eigen_gemm_cdouble_dynamic_square",
-        ONE_WIDTH,
+        &[With(A::MatrixProduct, D::ComplexF64)],
     ),
     by(
         List::OpenDcDiag,
@@ -319,7 +336,13 @@ pub(super) const CLASSES: &[Class] = &[
     by(
         List::Families,
         "special (crypto, codec)",
-        &[On(U::Aes), On(U::Sha), On(U::Crc32)],
+        &[
+            On(U::Aes),
+            On(U::Sha),
+            On(U::Crc32),
+            Of(A::ImageCoding),
+            Of(A::VideoCoding),
+        ],
     ),
     gap(List::Families, "transaction", NOT_HELD),
     by(

@@ -152,6 +152,29 @@ fn standing(class: &Class, library: &'static [Descriptor]) -> Standing {
     Standing::Exercised(names(library.iter().filter(given)))
 }
 
+/// Why no computation exercises a unit; nothing if one does.
+#[must_use]
+pub fn no_unit(unit: Unit) -> Option<&'static str> {
+    reason(lists::UNITS, unit)
+}
+
+/// Why no computation has a type of data; nothing if one does.
+#[must_use]
+pub fn no_data_type(data_type: DataType) -> Option<&'static str> {
+    reason(lists::DATA_TYPES, data_type)
+}
+
+/// Why no computation runs an algorithm; nothing if one does.
+#[must_use]
+pub fn no_algorithm(algorithm: Algorithm) -> Option<&'static str> {
+    reason(lists::ALGORITHMS, algorithm)
+}
+
+fn reason<T: PartialEq>(reasons: &[(T, &'static str)], word: T) -> Option<&'static str> {
+    let found = reasons.iter().find(|(known, _)| *known == word);
+    found.map(|(_, reason)| *reason)
+}
+
 /// The extensions of a processor, with what executes them.
 #[must_use]
 pub fn extensions(present: &[&'static Extension]) -> Vec<ExtensionCoverage> {

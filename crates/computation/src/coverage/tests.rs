@@ -85,7 +85,7 @@ fn a_class_that_nothing_gives_is_absent_without_a_reason() {
     };
     let stands = |class: &Class| standing(class, catalogue());
     let given: &[Need] = &[Need::Of(Algorithm::Sha256)];
-    let not_given: &[Need] = &[Need::On(Unit::Sha), Need::Of(Algorithm::VideoCoding)];
+    let not_given: &[Need] = &[Need::On(Unit::Sha), Need::Of(Algorithm::Farm64)];
     assert!(matches!(
         stands(&class(given, None)),
         Standing::Exercised(_)
@@ -97,6 +97,26 @@ fn a_class_that_nothing_gives_is_absent_without_a_reason() {
         stands(&class(&[], because)),
         Standing::NotExercised("a reason")
     );
+}
+
+#[test]
+fn every_word_is_exercised_or_explained_and_never_both() {
+    fn check(word: &str, by: &[&str], reason: Option<&str>) {
+        assert_eq!(by.is_empty(), reason.is_some(), "{word}: {by:?}");
+        assert!(reason.is_none_or(|reason| reason.len() > 10), "{word}");
+    }
+    for unit in Unit::ALL {
+        let by = computations(|entry| entry.units.contains(unit));
+        check(unit.name(), &by, no_unit(*unit));
+    }
+    for data_type in DataType::ALL {
+        let by = computations(|entry| entry.data_types.contains(data_type));
+        check(data_type.name(), &by, no_data_type(*data_type));
+    }
+    for algorithm in Algorithm::ALL {
+        let by = computations(|entry| entry.algorithms.contains(algorithm));
+        check(algorithm.name(), &by, no_algorithm(*algorithm));
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The words in which a computation says what it exercises: units, types of data, algorithms.
 //!
 //! Each word has one spelling, which is what people read and what stands in JSON. A word that no
-//! computation uses may stand here: then the matrix has an empty row, which says something too.
+//! computation uses may stand here: then `lists` says why, and the matrix prints that.
 
 use std::fmt;
 

@@ -7,7 +7,7 @@ use crate::failure::Failure;
 use crate::{output, report};
 use computation::coverage::{
     Algorithm, ClassCoverage, DataType, ExtensionCoverage, Standing, Unit, classes, computations,
-    extensions, of_this_processor,
+    extensions, no_algorithm, no_data_type, no_unit, of_this_processor,
 };
 use schema::{
     ComputationCoverageDocument, CoveredClass, CoveredExtension, Document, ExercisedWord,
@@ -43,13 +43,16 @@ pub(crate) fn coverage(global: &Global) -> Result<(), Failure> {
 fn document() -> ComputationCoverageDocument {
     ComputationCoverageDocument {
         units: exercised(Unit::ALL, |unit| {
-            computations(|entry| entry.units.contains(unit))
+            let by = computations(|entry| entry.units.contains(unit));
+            (by, no_unit(*unit))
         }),
         data_types: exercised(DataType::ALL, |one| {
-            computations(|entry| entry.data_types.contains(one))
+            let by = computations(|entry| entry.data_types.contains(one));
+            (by, no_data_type(*one))
         }),
         algorithms: exercised(Algorithm::ALL, |one| {
-            computations(|entry| entry.algorithms.contains(one))
+            let by = computations(|entry| entry.algorithms.contains(one));
+            (by, no_algorithm(*one))
         }),
         classes: classes().into_iter().map(class).collect(),
         extensions: extensions(&of_this_processor())
@@ -59,10 +62,17 @@ fn document() -> ComputationCoverageDocument {
     }
 }
 
-fn exercised<T: ToString>(all: &[T], by: impl Fn(&T) -> Vec<&'static str>) -> Vec<ExercisedWord> {
-    let row = |word: &T| ExercisedWord {
-        name: word.to_string(),
-        computations: words(&by(word)),
+/// Who exercises a word, and why nobody does.
+type By = (Vec<&'static str>, Option<&'static str>);
+
+fn exercised<T: ToString>(all: &[T], by: impl Fn(&T) -> By) -> Vec<ExercisedWord> {
+    let row = |word: &T| {
+        let (by, reason) = by(word);
+        ExercisedWord {
+            name: word.to_string(),
+            computations: words(&by),
+            reason: reason.map(str::to_owned),
+        }
     };
     all.iter().map(row).collect()
 }
@@ -109,15 +119,15 @@ fn text(document: &ComputationCoverageDocument) -> String {
 }
 
 fn matrix(of: &str, rows: &[ExercisedWord]) -> String {
-    let row = |word: &ExercisedWord| [word.name.clone(), list(&word.computations)];
+    let row = |word: &ExercisedWord| {
+        let by = told(&word.computations, word.reason.as_deref());
+        [word.name.clone(), by]
+    };
     headed([of, "exercised by"], rows.iter().map(row))
 }
 
 fn class_row(class: &CoveredClass) -> [String; 3] {
-    let by = match &class.reason {
-        Some(reason) => format!("not: {reason}"),
-        None => list(&class.computations),
-    };
+    let by = told(&class.computations, class.reason.as_deref());
     [class.list.clone(), class.name.clone(), by]
 }
 
@@ -133,6 +143,14 @@ fn headed<const N: usize>(head: [&str; N], rows: impl Iterator<Item = [String; N
     let mut all = vec![head.map(str::to_owned).to_vec()];
     all.extend(rows.map(|row| row.to_vec()));
     report::table(&all)
+}
+
+/// Who exercises it, or why nobody does.
+fn told(computations: &[String], reason: Option<&str>) -> String {
+    match reason {
+        Some(reason) => format!("not: {reason}"),
+        None => list(computations),
+    }
 }
 
 fn list(names: &[String]) -> String {
@@ -195,6 +213,9 @@ mod tests {
             assert!(text.contains(&one.brings), "{}", one.name);
         }
         assert!(text.contains(" 0 absent"), "{text}");
+        // Only extensions of this processor may have nothing beside them.
+        let (words, _) = text.split_once("this processor has").unwrap();
+        assert!(!words.contains(NOTHING), "{words}");
     }
 
     #[test]
