@@ -8,8 +8,8 @@ use crate::job::MAX_STEPS;
 use crate::kernel::Kernel;
 use crate::kernels::{
     aes, bigint, compress, copy, core, crc, decompose, elementary, fft, fused, gather, hashes,
-    images, interpreter, kernel_paths, linpack, matmul, memory, multiply, products, sha256, sort,
-    sqlite, stream, text, threads, vectors, video, x87, zstd,
+    images, interpreter, kernel_paths, linpack, mappings, matmul, memory, multiply, products,
+    sha256, sort, sqlite, stream, text, threads, vectors, video, x87, zstd,
 };
 use crate::system::{Model, System};
 use serde::{Deserialize, Serialize};
@@ -204,7 +204,7 @@ impl Descriptor {
     }
 }
 
-static CATALOGUE: [Descriptor; 30] = [
+static CATALOGUE: [Descriptor; 31] = [
     aes::ENTRY,
     bigint::ENTRY,
     compress::ENTRY,
@@ -221,6 +221,7 @@ static CATALOGUE: [Descriptor; 30] = [
     interpreter::ENTRY,
     kernel_paths::ENTRY,
     linpack::ENTRY,
+    mappings::ENTRY,
     matmul::ENTRY,
     memory::ENTRY,
     multiply::ENTRY,

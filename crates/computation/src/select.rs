@@ -129,7 +129,7 @@ mod tests {
             );
             assert!(picks.is_sorted_by_key(|(entry, _)| (entry.sensitivity, entry.targets.len())));
         }
-        assert_eq!(names(Some(Target::Kernel), None), ["kernel"]);
+        assert_eq!(names(Some(Target::Kernel), None), ["mappings", "kernel"]);
         let crypto = names(Some(Target::CpuCrypto), Some(Sensitivity::High));
         assert_eq!(crypto, ["aes", "hashes", "sha256"]);
     }
@@ -172,7 +172,7 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "no computation of low sensitivity for memory; there is copy (high), gather (high), \
-             memory (high), sqlite (medium), stream (high), threads (high)"
+             mappings (high), memory (high), sqlite (medium), stream (high), threads (high)"
         );
     }
 }

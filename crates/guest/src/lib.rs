@@ -8,6 +8,7 @@
 //! | [`modules`] | which modules of the kernel a guest needs, and in which order |
 //! | [`disk`] | what a guest finds that has a disk |
 //! | [`program`](mod@program) | the static program that was embedded at build time |
+//! | `space` | its memory, mapped by pages |
 //! | [`system`] | the guest's operating system, as a computation uses it |
 //!
 //! What guest and host say to each other is `computation::job`. The program itself is the binary
@@ -19,6 +20,7 @@ pub mod disk;
 pub mod initramfs;
 pub mod modules;
 pub mod program;
+mod space;
 pub mod system;
 
 pub use boot::{

@@ -1,4 +1,4 @@
-//! The operating system that the `kernel` computation runs on: Linux, by system calls.
+//! The operating system that computations run on: Linux, by system calls.
 //!
 //! | way | calls |
 //! |---|---|
@@ -6,13 +6,17 @@
 //! | pipe | `pipe2`, `write`, `read` |
 //! | child | `fork`, `write`, `_exit`; `read`, `wait4` |
 //! | threads | `clone`, `futex` wait and wake, `sched_setaffinity` |
+//! | space | mappings, as in `space` |
 //!
 //! One thread calls; nothing of it outlives a call but the files. In a guest everything here is a
 //! function of what was asked, where there is one processor, time counted in instructions, and no
 //! other process.
 #![expect(unsafe_code, reason = "fork and _exit have no safe form")]
 
-use computation::system::{BUFFER_BYTES_MAX, Fault, System, Task, Work};
+use crate::space::Mapped;
+use computation::system::{
+    BUFFER_BYTES_MAX, Fault, INVALID, SPACE_PAGES_MAX, Space, System, Task, Work,
+};
 use rustix::fs::{Mode, OFlags, open, rename};
 use rustix::io::{Errno, read, retry_on_intr, write};
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -79,28 +83,7 @@ impl System for Linux {
     }
 
     fn in_child(&mut self, bytes: &mut [u8], work: Work) -> Result<(), Fault> {
-        let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).map_err(of_errno)?;
-        // SAFETY: until it ends, the child does only what is allowed in the child of a program with
-        // threads: work that allocates nothing, and system calls.
-        let child = unsafe { libc::fork() };
-        if child == 0 {
-            work(bytes);
-            let code = i32::from(write_all(&writer, bytes).is_err());
-            // SAFETY: ends the child at once, without destructors of what belongs to the parent.
-            unsafe { libc::_exit(code) }
-        }
-        let child = Pid::from_raw(child).filter(|_| child > 0);
-        let child = child.ok_or_else(|| of_io(io::Error::last_os_error()))?;
-        // So that the end of the child is the end of the pipe.
-        drop(writer);
-        let received = read_all(&reader, bytes);
-        let ended = retry_on_intr(|| waitpid(Some(child), WaitOptions::empty()));
-        let status = ended.map_err(of_errno)?.map(|(_, status)| status);
-        received?;
-        match status.and_then(|status| status.exit_status()) {
-            Some(0) => Ok(()),
-            _ => Err(Fault(0)),
-        }
+        work_in_child(bytes, work)
     }
 
     fn in_turns(&mut self, bytes: &mut [u8], work: Work, turns: u32) -> Result<(), Fault> {
@@ -142,10 +125,44 @@ impl System for Linux {
         sched_setaffinity(None, &allowed).map_err(of_errno)?;
         outcome
     }
+
+    fn space(&mut self, pages: usize) -> Result<Box<dyn Space>, Fault> {
+        if !(1..=SPACE_PAGES_MAX).contains(&pages) {
+            return Err(INVALID);
+        }
+        Ok(Box::new(Mapped::new(pages)?))
+    }
+}
+
+/// Lets a forked child do the work on its copy of the bytes, and takes what it sends back. The work
+/// may allocate nothing.
+pub(crate) fn work_in_child(bytes: &mut [u8], work: impl FnOnce(&mut [u8])) -> Result<(), Fault> {
+    let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).map_err(of_errno)?;
+    // SAFETY: until it ends, the child does only what is allowed in the child of a program with
+    // threads: work that allocates nothing, and system calls.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        work(bytes);
+        let code = i32::from(write_all(&writer, bytes).is_err());
+        // SAFETY: ends the child at once, without destructors of what belongs to the parent.
+        unsafe { libc::_exit(code) }
+    }
+    let child = Pid::from_raw(child).filter(|_| child > 0);
+    let child = child.ok_or_else(|| of_io(io::Error::last_os_error()))?;
+    // So that the end of the child is the end of the pipe.
+    drop(writer);
+    let received = read_all(&reader, bytes);
+    let ended = retry_on_intr(|| waitpid(Some(child), WaitOptions::empty()));
+    let status = ended.map_err(of_errno)?.map(|(_, status)| status);
+    received?;
+    match status.and_then(|status| status.exit_status()) {
+        Some(0) => Ok(()),
+        _ => Err(Fault(0)),
+    }
 }
 
 /// Binds the calling thread to one of the processors that the process may use, by turns.
-fn bind(place: usize, allowed: &CpuSet) {
+pub(crate) fn bind(place: usize, allowed: &CpuSet) {
     let cpus = || (0..CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu));
     // Counted, not collected: both threads are here at the same time, and would allocate in any order.
     let count = cpus().count().max(1);
@@ -202,11 +219,11 @@ fn read_all(file: impl AsFd, bytes: &mut [u8]) -> Result<(), Fault> {
     Ok(())
 }
 
-fn of_errno(errno: Errno) -> Fault {
+pub(crate) fn of_errno(errno: Errno) -> Fault {
     Fault(errno.raw_os_error())
 }
 
-fn of_io(error: io::Error) -> Fault {
+pub(crate) fn of_io(error: io::Error) -> Fault {
     Fault(error.raw_os_error().unwrap_or(0))
 }
 

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use support::{World, schema};
 
-const COMPUTATIONS: [&str; 30] = [
+const COMPUTATIONS: [&str; 31] = [
     "aes",
     "bigint",
     "compress",
@@ -27,6 +27,7 @@ const COMPUTATIONS: [&str; 30] = [
     "interpreter",
     "kernel",
     "linpack",
+    "mappings",
     "matmul",
     "memory",
     "multiply",

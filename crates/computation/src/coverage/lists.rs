@@ -41,7 +41,6 @@ const fn gap(list: List, name: &'static str, reason: &'static str) -> Class {
 
 /// Units that no computation exercises, with the reason.
 pub(super) const UNITS: &[(U, &str)] = &[
-    (U::PageTables, NO_MAPPINGS),
     (U::DecoderCorners, NO_SEQUENCES),
     (U::Transactions, NOT_HELD),
     (U::MatrixTiles, NO_TILES),
@@ -71,7 +70,6 @@ const OTHER_PROCESSOR: &str = "for another architecture";
 const NO_COMPLEX: &str = "decompositions are of real numbers; Fourier transforms and products of matrices have complex ones";
 const NO_BROTLI: &str =
     "five other compressors exercise the same units, and this one takes long to build";
-const NO_MAPPINGS: &str = "no computation changes its own mappings of memory yet";
 const NO_SEQUENCES: &str = "no computation makes code while it runs yet";
 
 /// All classes, list by list.
@@ -208,10 +206,10 @@ pub(super) const CLASSES: &[Class] = &[
         &[Of(A::CopyMatrix), Ext("avx512f")],
     ),
     by(List::CpuCheck, "REP STOSB", &[On(U::StringMove)]),
-    gap(List::CpuCheck, "MADV_DONTNEED", NO_MAPPINGS),
+    by(List::CpuCheck, "MADV_DONTNEED", &[Of(A::Remapping)]),
     by(List::CpuCheck, "cache flush", &[On(U::CacheFlush)]),
     by(List::CpuCheck, "misalignment", &[On(U::Misaligned)]),
-    gap(List::CpuCheck, "punched holes", NO_MAPPINGS),
+    by(List::CpuCheck, "punched holes", &[Of(A::Remapping)]),
     by(
         List::CpuCheck,
         "pattern: systematic",
@@ -265,7 +263,7 @@ pub(super) const CLASSES: &[Class] = &[
     gap(List::SiliFuzz, "AVX sequences", NO_SEQUENCES),
     gap(List::SiliFuzz, "aarch64 and SVE sequences", OTHER_PROCESSOR),
     gap(List::SiliFuzz, "decoder corner cases", NO_SEQUENCES),
-    gap(List::SiliFuzz, "page-table proxy", NO_MAPPINGS),
+    by(List::SiliFuzz, "page-table proxy", &[On(U::PageTables)]),
     gap(
         List::SiliFuzz,
         "PMU-event proxy",

@@ -155,6 +155,7 @@ vocabulary! {
         CoreBenchmark = "core benchmark (lists, matrix, state machine)",
         SystemCalls = "system calls",
         Fork = "fork",
+        Remapping = "remapping, copies on write, forgotten and punched pages",
         Handover = "hand-over between threads",
         FalseSharing = "false sharing",
         RandomInstructions = "random instruction sequences",

@@ -173,7 +173,7 @@ fn stir(bytes: &mut [u8]) {
 mod tests {
     use super::*;
     use crate::kernels::tests::check_flip;
-    use crate::system::{Model, Task, Work};
+    use crate::system::{Model, Space, Task, Work};
 
     /// A system with one fault.
     struct Faulty {
@@ -203,6 +203,9 @@ mod tests {
         }
         fn together(&mut self, tasks: [Task<'_>; 2]) -> Result<(), Fault> {
             self.healthy.together(tasks)
+        }
+        fn space(&mut self, pages: usize) -> Result<Box<dyn Space>, Fault> {
+            self.healthy.space(pages)
         }
     }
 

@@ -17,6 +17,7 @@ pub(crate) mod images;
 pub(crate) mod interpreter;
 pub(crate) mod kernel_paths;
 pub(crate) mod linpack;
+pub(crate) mod mappings;
 pub(crate) mod matmul;
 pub(crate) mod memory;
 pub(crate) mod multiply;

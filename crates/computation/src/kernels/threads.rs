@@ -399,7 +399,7 @@ impl Kernel for Threads {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::system::{Model, Task, Work};
+    use crate::system::{Model, Space, Task, Work};
 
     /// A system that does nothing but let threads work.
     struct Only(fn([Task<'_>; 2]) -> Result<(), Fault>);
@@ -422,6 +422,9 @@ mod tests {
         }
         fn together(&mut self, tasks: [Task<'_>; 2]) -> Result<(), Fault> {
             (self.0)(tasks)
+        }
+        fn space(&mut self, _: usize) -> Result<Box<dyn Space>, Fault> {
+            Err(Fault(1))
         }
     }
 

@@ -18,7 +18,7 @@ pub(super) const PIXELS: usize = WIDTH * HEIGHT;
 const SIDE: usize = 16;
 const BLOCK: usize = 4;
 /// A vector reaches so far, each way.
-const REACH: i32 = 7;
+const REACH: i32 = 4;
 /// The wildest vector that is followed: only a wrong bit is wilder.
 const WILDEST: i32 = 64;
 

@@ -1,10 +1,16 @@
-//! What the `kernel` computation asks of an operating system, and a model of one that works.
+//! What the `kernel`, `threads` and `mappings` computations ask of an operating system, and a model
+//! of one that works.
 //!
 //! An operating system is trusted to hand over bytes as they are: through pipes, files, processes
 //! and threads. So a correct one is easy to state without any: the [`Model`] moves bytes within
 //! memory. The guest's program implements [`System`] by system calls; both must come to the same
 //! digest, and the model's is the golden one.
 
+mod space;
+
+pub use space::{COPYING, INVALID, OWN, Page, SHARED, Slot, Space, WINDOWS};
+
+use space::ModelSpace;
 use std::collections::BTreeMap;
 
 /// A pure change of bytes in place, done by a child or a thread. It must not allocate: a forked
@@ -58,7 +64,17 @@ pub trait System {
     /// # Errors
     /// The system's; neither may have been done, or both.
     fn together(&mut self, tasks: [Task<'_>; 2]) -> Result<(), Fault>;
+
+    /// Memory of so many pages, seen through windows.
+    ///
+    /// # Errors
+    /// The system's, or there are none or more than [`SPACE_PAGES_MAX`] pages.
+    fn space(&mut self, pages: usize) -> Result<Box<dyn Space>, Fault>;
 }
+
+/// The most pages of a space: with five windows of them, each slot a mapping of its own, it stays
+/// far below the number of mappings that Linux grants a process, which is 65,530.
+pub const SPACE_PAGES_MAX: usize = 4096;
 
 /// The longest buffer: what a pipe holds, so that one process can fill and then empty it.
 pub const BUFFER_BYTES_MAX: usize = 64 << 10;
@@ -103,5 +119,12 @@ impl System for Model {
     fn together(&mut self, tasks: [Task<'_>; 2]) -> Result<(), Fault> {
         tasks.into_iter().for_each(|task| task());
         Ok(())
+    }
+
+    fn space(&mut self, pages: usize) -> Result<Box<dyn Space>, Fault> {
+        if !(1..=SPACE_PAGES_MAX).contains(&pages) {
+            return Err(INVALID);
+        }
+        Ok(Box::new(ModelSpace::new(pages)))
     }
 }
