@@ -6,6 +6,7 @@
 //! read it as when it was hashed.
 
 use crate::error::ControlError;
+use crate::image::{ReplicaDisk, WorkerProgram};
 use computation::job::{CommandJob, Job, JobError, PROTOCOL, StopBy, encode_job, safe_name};
 use disk::qcow2::{Header, Qcow2Error};
 use disk::{Format, FormatError, Probing, ReadAt, ReadError};
@@ -47,6 +48,8 @@ pub struct CommandRequest {
     pub source: CommandSource,
     /// The command's words.
     pub words: Vec<String>,
+    /// What reads disks.
+    pub worker: WorkerProgram,
 }
 
 /// Why a command cannot be run.
@@ -137,6 +140,7 @@ impl CommandError {
 pub struct Command {
     job: CommandJob,
     disk: DiskImage,
+    reader: ReplicaDisk,
     provenance: CommandProvenance,
     seen: Seen,
     /// The disk that was made for it, which is gone with this.
@@ -203,6 +207,7 @@ impl Command {
                 recorded: ReplicaIndex(RECORDED),
             },
             job,
+            reader: ReplicaDisk::new(request.worker.clone(), disk.clone()),
             disk,
             seen: Seen::of(&metadata),
             _made: made,
@@ -226,6 +231,11 @@ impl Command {
     /// The disk that it runs on.
     pub(crate) const fn disk(&self) -> &DiskImage {
         &self.disk
+    }
+
+    /// What reads replicas' disks.
+    pub(crate) const fn reader(&self) -> &ReplicaDisk {
+        &self.reader
     }
 
     /// What tells it from other commands.
@@ -375,6 +385,14 @@ impl ReadAt for OpenImage {
 mod tests {
     use super::*;
 
+    /// Nobody is asked here.
+    fn worker() -> WorkerProgram {
+        WorkerProgram {
+            program: PathBuf::from("/nowhere"),
+            arguments: &[],
+        }
+    }
+
     fn refused(name: &str, content: &[u8], words: &[&str]) -> String {
         let directory = tempfile::tempdir().unwrap();
         let image = directory.path().join(name);
@@ -386,6 +404,7 @@ mod tests {
                 format: None,
             },
             words,
+            worker: worker(),
         };
         Command::load(&request).unwrap_err().to_string()
     }
@@ -410,6 +429,7 @@ mod tests {
                 format: None,
             },
             words: vec!["/bin/true".to_owned()],
+            worker: worker(),
         })
         .unwrap();
         assert_eq!(command.computation_name(), "command:true");

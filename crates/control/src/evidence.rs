@@ -232,7 +232,7 @@ pub(crate) fn list_injected_words(
         return;
     };
     for injection in injections {
-        let Some(address) = injection.address else {
+        let Some(address) = injection.address.filter(|_| injection.part == "ram") else {
             continue;
         };
         let word = GuestPhysicalAddress(address.0 & !7);

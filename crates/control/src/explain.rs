@@ -90,6 +90,13 @@ fn buffer_name(buffer: &Buffer) -> BufferName {
 
 /// Explains every address in an analysis out of memory that was understood.
 pub(crate) fn explain_by(introspection: &Introspection<'_>, analysis: &mut Analysis) {
+    for difference in differences(analysis) {
+        explain_one(difference, introspection);
+    }
+}
+
+/// Every difference that an analysis tells of.
+pub(crate) fn differences(analysis: &mut Analysis) -> impl Iterator<Item = &mut Difference> {
     let of_deviations = analysis
         .deviations
         .iter_mut()
@@ -98,9 +105,7 @@ pub(crate) fn explain_by(introspection: &Introspection<'_>, analysis: &mut Analy
         .findings
         .iter_mut()
         .flat_map(|finding| &mut finding.evidence);
-    for difference in of_deviations.chain(of_findings) {
-        explain_one(difference, introspection);
-    }
+    of_deviations.chain(of_findings)
 }
 
 /// Owner and symbol are those of the word; type, field, object and file those of its first byte that

@@ -9,10 +9,12 @@
 //! Memory is written through the debugger, never around it: a translator keeps translations of
 //! code, and only the debugger's write takes effect on them. What was written is read back.
 
+mod disk;
 mod memory;
 mod told;
 mod words;
 
+pub(crate) use disk::strike;
 pub(crate) use told::distort;
 
 use crate::error::ControlError;
@@ -79,6 +81,8 @@ impl<'a> Fault<'a> {
         match &self.planned.injection.part {
             // What was told is distorted when all has been told.
             FaultPart::Log(_) | FaultPart::Metric(_) => Ok(()),
+            // A disk is struck when its guest has come to its end and flushed all.
+            FaultPart::Disk(_) => Ok(()),
             FaultPart::Hang => {
                 self.record.times = 1;
                 Ok(domain.hang().await?)

@@ -4,6 +4,7 @@
 //! PART[=WHERE][:BIT][@WHEN][,replica=K|,cpu=C][,mode=MODE][,PATTERN…]
 //!   ram           WHERE: live (default) | written | doubles | text | buffer | user | any | 0xADDRESS
 //!   reg=NAME
+//!   disk          WHERE: live (default) | 0xADDRESS    at the end
 //!   log[=LINE]    metric[=NAME]    at the end
 //!   hang
 //! ```
@@ -18,6 +19,9 @@
 //! | `scramble` | several bits of each word change, others in each |
 //! | `misread` | each word holds what another word holds |
 //! | `zero` | an aligned block of 512 bytes is zero |
+//!
+//! Of a disk a lost write is that of a sector, and a stale page a block of 4096 bytes: both hold
+//! what they held before the run.
 //!
 //! A [`Pattern`] makes a fault of `ram` one of whole words. A fault of a CPU strikes every replica
 //! that runs on it.
@@ -50,6 +54,8 @@ pub enum FaultPart {
     Ram(RamWhere),
     /// One bit of a register of vCPU 0.
     Register(String),
+    /// The disk of the replica.
+    Disk(DiskWhere),
     /// One character of a line of the log, counted from 1; drawn where absent.
     Log(Option<u64>),
     /// One bit of a figure that the guest counts, by name; drawn where absent.
@@ -65,6 +71,7 @@ impl FaultPart {
         match self {
             Self::Ram(_) => "ram",
             Self::Register(_) => "reg",
+            Self::Disk(_) => "disk",
             Self::Log(_) => "log",
             Self::Metric(_) => "metric",
             Self::Hang => "hang",
@@ -74,7 +81,7 @@ impl FaultPart {
     /// Where a fault strikes if nothing else is said: `on_the_way`, unless it can only be the end.
     fn usual_mark(&self, on_the_way: Mark) -> Mark {
         match self {
-            Self::Log(_) | Self::Metric(_) => Mark::End,
+            Self::Log(_) | Self::Metric(_) | Self::Disk(_) => Mark::End,
             Self::Ram(_) | Self::Register(_) | Self::Hang => on_the_way,
         }
     }
@@ -98,6 +105,15 @@ pub enum RamWhere {
     /// Anywhere.
     Any,
     /// The byte at a guest-physical address.
+    Address(u64),
+}
+
+/// Where on a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DiskWhere {
+    /// A sector that holds another thing than before the run.
+    Live,
+    /// The byte at an address of the disk.
     Address(u64),
 }
 
@@ -230,6 +246,9 @@ impl Injection {
     fn marks(&self, steps: u64) -> Vec<Mark> {
         let first = self.when.at(steps);
         let mut marks = vec![self.when];
+        if matches!(self.part, FaultPart::Disk(_)) {
+            return marks;
+        }
         match self.mode {
             FaultMode::Flip | FaultMode::Scramble | FaultMode::Misread | FaultMode::Zero => {}
             FaultMode::Stuck(_) if self.when == Mark::End => {}
@@ -261,6 +280,7 @@ impl fmt::Display for Injection {
         f.write_str(self.part.name())?;
         match &self.part {
             FaultPart::Ram(place) => write!(f, "={place}")?,
+            FaultPart::Disk(place) => write!(f, "={place}")?,
             FaultPart::Register(name) | FaultPart::Metric(Some(name)) => write!(f, "={name}")?,
             FaultPart::Log(Some(line)) => write!(f, "={line}")?,
             FaultPart::Log(None) | FaultPart::Metric(None) | FaultPart::Hang => {}
@@ -286,6 +306,15 @@ impl RamWhere {
     /// Whether words there were all written since the snapshot.
     pub(crate) const fn is_written(self) -> bool {
         matches!(self, Self::Written | Self::Doubles)
+    }
+}
+
+impl fmt::Display for DiskWhere {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Live => f.write_str("live"),
+            Self::Address(address) => write!(f, "{address:#x}"),
+        }
     }
 }
 
@@ -478,6 +507,9 @@ mod tests {
             "metric=hashed",
             "hang@half",
             "ram@start,mode=undershoot",
+            "disk",
+            "disk=0x12345:7,replica=1",
+            "disk,mode=lost-write",
         ] {
             let injection = Injection::parse(order).unwrap();
             let again = injection.to_string();

@@ -39,6 +39,7 @@ mod leftover;
 pub mod machine;
 pub mod noise;
 mod overlay;
+mod owners;
 pub mod program;
 pub mod progress;
 mod provenance;

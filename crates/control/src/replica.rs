@@ -15,7 +15,7 @@
 use crate::campaign::oracle::Whole;
 use crate::command::{Command, CommandError};
 use crate::error::ControlError;
-use crate::inject::{Fault, distort};
+use crate::inject::{Fault, distort, strike};
 use crate::machine::PreparedMachine;
 use crate::overlay;
 use crate::program::Program;
@@ -36,6 +36,7 @@ use model::{
 };
 use state::{ChangedPages, Memory, Registers, TerminalState};
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -77,6 +78,9 @@ pub(crate) struct Captured {
     pub(crate) buffers: Vec<Buffer>,
     /// What of a program's output was left out, in words.
     pub(crate) cut: Vec<String>,
+    /// What it has written to its disk, as an image that outlives its machine; not where it is what
+    /// the first replica has written.
+    pub(crate) changes: Option<File>,
 }
 
 /// Files that the hypervisor itself wrote.
@@ -188,7 +192,12 @@ async fn run_to_end(
     } else {
         None
     };
-    life.distort(&outcome)?;
+    let command = context.plan.computation.command();
+    life.distort(domain.as_mut(), command, &outcome).await?;
+    let changes = match outcome {
+        Outcome::Ended => domain.disk_changes()?,
+        Outcome::Hung | Outcome::Crashed(_) => None,
+    };
     let state = capture(domain.as_mut(), &life, outcome).await?;
     let whole = if context.whole {
         Some(Whole::read(domain.as_mut(), machine.spec.memory_bytes).await?)
@@ -211,6 +220,7 @@ async fn run_to_end(
         exported,
         whole,
         pages,
+        changes,
         ..captured
     };
     Ok((captured, domain, slots))
@@ -255,10 +265,17 @@ impl<'a> Life<'a> {
         }
     }
 
-    /// Distorts what was told, where that was ordered; a replica that told no end told nothing whole.
-    fn distort(&mut self, outcome: &Outcome) -> Result<(), ControlError> {
+    /// Distorts disk and what was told, where that was ordered; a replica that told no end told nothing
+    /// whole, and flushed nothing.
+    async fn distort(
+        &mut self,
+        domain: &mut dyn Domain,
+        command: Option<&Command>,
+        outcome: &Outcome,
+    ) -> Result<(), ControlError> {
         if *outcome == Outcome::Ended {
             for fault in &mut self.faults {
+                strike(fault, domain, command).await?;
                 distort(fault, &mut self.log, &mut self.metrics)?;
             }
         }
@@ -570,6 +587,7 @@ fn assemble(
         pages: None,
         dropped_bytes: life.reader.loss().dropped_bytes,
         buffers: life.buffers,
+        changes: None,
     }
 }
 

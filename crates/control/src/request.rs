@@ -3,7 +3,7 @@
 
 use crate::command::{self, Command};
 use crate::error::ControlError;
-use crate::injection::{Injection, InjectionError, PlannedInjection, bind, plan};
+use crate::injection::{FaultPart, Injection, InjectionError, PlannedInjection, bind, plan};
 use crate::machine::MachineRequest;
 use crate::program::{self, Program};
 use computation::Descriptor;
@@ -229,6 +229,10 @@ impl RunRequest {
         let injections = plan(&injections, self.seed, self.replicas, steps)?;
         if self.computation.is_foreign() {
             check_program_marks(&self.injections)?;
+        }
+        let of_disk = |one: &Injection| matches!(one.part, FaultPart::Disk(_));
+        if self.computation.command().is_none() && self.injections.iter().any(of_disk) {
+            return Err(InjectionError::NoDisk.into());
         }
         let stops = stops(&injections, steps)?;
         Ok(RunPlan {

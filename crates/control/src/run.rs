@@ -29,6 +29,7 @@ use crate::replica::{Captured, ReplicaContext, record_replica, run_replica};
 use crate::request::{Keep, RunPlan, RunRequest};
 use crate::session::{Session, new_finding_id, new_run_id, now};
 use crate::surroundings::{metric_history, surroundings};
+use crate::{overlay, owners};
 use divergence::hint::Machine;
 use divergence::{
     Aligned, Analysis, Context, FindingDraft, MetricHistory, NoiseModel, NotCompared, Options,
@@ -38,8 +39,8 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use hypervisor::host::need_space;
 use hypervisor::{Accelerator, HypervisorError};
 use model::{
-    Engine, Event, Fate, Finding, InjectionRecord, Level, NodeRef, NoiseRecord, Run, RunId,
-    Timestamp, Verdict,
+    Engine, Event, Fate, Finding, InjectionRecord, InstructionCount, Level, NodeRef, NoiseRecord,
+    RecordingRecord, ReplicaIndex, Run, RunId, Timestamp, Verdict,
 };
 use state::Base;
 
@@ -185,7 +186,7 @@ async fn carry_out(
         whole: false,
         stall: None,
     };
-    let captured = run_replicas(&context).await?;
+    let (captured, recording) = run_replicas(&context).await?;
     progress.step(Progress::Comparing);
     let golden = known_digest(session, plan, machine.hello.isa_class)?;
     let replicas: Vec<Replica<'_>> = captured
@@ -211,6 +212,9 @@ async fn carry_out(
         evidence::list_injected_words(&mut analysis, &injections, &captured, &machine);
     }
     explain::explain(&mut analysis, &captured, &machine);
+    if let Some(command) = plan.computation.command() {
+        owners::name(&mut analysis, &captured, command.reader()).await;
+    }
     let mut investigation = None;
     if !analysis.findings.is_empty() {
         let known = explain(session, &mut analysis, &captured, &machine, plan).await;
@@ -246,6 +250,7 @@ async fn carry_out(
     );
     let run = Run {
         investigation,
+        recording,
         ..run
     };
     record(session, &run, &findings, &blobs).await?;
@@ -335,7 +340,9 @@ impl Noise {
 
 /// Runs all replicas, and gives them in their order. Where there is a disk the first is recorded
 /// from its start to its end, and the others follow.
-async fn run_replicas(context: &ReplicaContext<'_>) -> Result<Vec<Captured>, ControlError> {
+async fn run_replicas(
+    context: &ReplicaContext<'_>,
+) -> Result<(Vec<Captured>, Option<RecordingRecord>), ControlError> {
     let plan = context.plan;
     let mut captured = Vec::new();
     let mut recording = None;
@@ -349,14 +356,28 @@ async fn run_replicas(context: &ReplicaContext<'_>) -> Result<Vec<Captured>, Con
     let others: Vec<Captured> = stream::iter(first..plan.replicas)
         .map(|index| run_replica(context, index, recording.as_ref()))
         .buffer_unordered(plan.jobs as usize)
+        .map_ok(|mut one| {
+            let like_first = |first: &Captured| first.state.disk == one.state.disk;
+            if captured.first().is_some_and(like_first) {
+                one.changes = None;
+            }
+            one
+        })
         .try_collect()
         .await?;
     captured.extend(others);
     captured.sort_by_key(|replica| replica.record.index);
     if let Some(command) = plan.computation.command() {
+        overlay::level(&mut captured, command.reader()).await?;
         command.check_unchanged()?;
     }
-    Ok(captured)
+    let recording = recording.map(|recording| RecordingRecord {
+        replica: ReplicaIndex(RECORDED),
+        events: recording.events(),
+        bytes: recording.bytes(),
+        instructions: InstructionCount(recording.instructions()),
+    });
+    Ok((captured, recording))
 }
 
 /// Compares terminal states of one plan's replicas.
@@ -508,6 +529,7 @@ fn assemble(
         golden,
         undecided_words: analysis.undecided_words,
         noise: record,
+        recording: None,
         warnings,
         investigation: None,
     }
@@ -551,7 +573,8 @@ fn injections(
     // Outside of named buffers a word does not vote, and is still seen.
     let is_told = |record: &InjectionRecord| {
         let position = record.replica.0 as usize;
-        let address = record.address.map(|address| address.0 & !7);
+        let address = record.address.filter(|_| record.part == "ram");
+        let address = address.map(|address| address.0 & !7);
         aligned.is_some_and(|aligned| {
             let mut words = aligned.unexplained.iter();
             address.is_some() && words.any(|word| word.addresses.get(position) == Some(&address))

@@ -407,6 +407,19 @@ pub trait Domain: Send {
         Ok(None)
     }
 
+    /// Writes to the disk of a stopped domain, past its guest and past what is recorded: into what it
+    /// has changed, which holds the bytes when this returns. The image below stays as it is.
+    ///
+    /// # Errors
+    /// It has no disk, or the monitor refuses. Whether the bytes are there, the caller reads.
+    async fn write_disk(&mut self, offset: u64, bytes: &[u8]) -> Result<(), HypervisorError> {
+        let _ = (offset, bytes);
+        Err(HypervisorError::Unsupported {
+            hypervisor: "this hypervisor",
+            what: "write to a machine's disk",
+        })
+    }
+
     /// Ends a recorder that stands still, and gives its recording. Its guest runs on until it is
     /// off, so that the recording reaches beyond the moment at which it stood.
     ///

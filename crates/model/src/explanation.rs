@@ -32,6 +32,14 @@ pub enum OwnerKind {
     Reserved,
     /// A page that the kernel uses; for what, its records do not say.
     Kernel,
+    /// Of a disk: the content of a file.
+    DiskFile,
+    /// Of a disk: names, tables, maps, the journal of a file system, or a partition table.
+    DiskMetadata,
+    /// Of a disk: a block that nobody uses.
+    DiskFree,
+    /// Of a disk: what no file system that is read tells of.
+    DiskUnknown,
 }
 
 impl fmt::Display for OwnerKind {
@@ -49,6 +57,10 @@ impl fmt::Display for OwnerKind {
             Self::Free => "free",
             Self::Reserved => "reserved",
             Self::Kernel => "kernel",
+            Self::DiskFile => "disk-file",
+            Self::DiskMetadata => "disk-metadata",
+            Self::DiskFree => "disk-free",
+            Self::DiskUnknown => "disk-unknown",
         })
     }
 }

@@ -53,6 +53,7 @@ pub use hint::{
 pub use id::{ActionId, EventId, FindingId, ImageId, ReplicaIndex, RunId};
 pub use run::{
     CommandProvenance, ContentProvenance, Coverage, Deviation, Fate, InjectionRecord, MetricSample,
-    NoiseRecord, Outcome, Placement, ProgramProvenance, Provenance, ReplicaRecord, Run, Verdict,
+    NoiseRecord, Outcome, Placement, ProgramProvenance, Provenance, RecordingRecord, ReplicaRecord,
+    Run, Verdict,
 };
 pub use severity::Severity;

@@ -226,12 +226,12 @@ const fn once() -> u32 {
 pub struct InjectionRecord {
     /// Which replica got it.
     pub replica: ReplicaIndex,
-    /// The part of the machine: `ram`, `reg`, `log`, `metric`, `hang`.
+    /// The part of the machine: `ram`, `reg`, `disk`, `log`, `metric`, `hang`.
     pub part: String,
     /// What it did: `flip`, `stuck-0`, `stuck-1`, `lost-write`, `stale`.
     #[serde(default = "flip")]
     pub mode: String,
-    /// Guest-physical address of the byte, for RAM.
+    /// Guest-physical address of the byte, for RAM; for a disk the byte of it.
     pub address: Option<GuestPhysicalAddress>,
     /// The register's name, for a register.
     pub register: Option<String>,
@@ -337,6 +337,19 @@ pub struct NoiseRecord {
     pub buffers: Vec<(String, String)>,
 }
 
+/// How replicas with a disk were kept equal: one was recorded, and the others did as it had.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordingRecord {
+    /// The replica that was recorded; all others followed it.
+    pub replica: ReplicaIndex,
+    /// Events that were recorded, from the snapshot until the machine was off.
+    pub events: u64,
+    /// Bytes that they take.
+    pub bytes: u64,
+    /// Instructions that they span.
+    pub instructions: InstructionCount,
+}
+
 /// One run, whole.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Run {
@@ -371,6 +384,9 @@ pub struct Run {
     /// The noise of machines that are not bit-exact.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub noise: Option<NoiseRecord>,
+    /// The recording that replicas with a disk followed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recording: Option<RecordingRecord>,
     /// What the user should know besides.
     pub warnings: Vec<String>,
     /// Experiments that were carried out on its first deviation, where that was asked for.

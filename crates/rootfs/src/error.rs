@@ -95,13 +95,14 @@ impl RootfsError {
 
     /// What the user can do about it.
     #[must_use]
-    pub const fn remedy(&self) -> Option<&'static str> {
+    pub fn remedy(&self) -> Option<&'static str> {
         match self {
             Self::NoTool => Some("install e2fsprogs"),
             Self::NotARootfs { .. } | Self::Archive { .. } | Self::Container { .. } => Some(
                 "give a directory, a tar of one (`docker export`), or an image's archive \
                  (`docker save`, `podman save`, an OCI layout)",
             ),
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => None,
             Self::Io { .. } | Self::Tool { .. } => {
                 Some("as root, files keep their owners; TMPDIR names where there is room")
             }
@@ -128,4 +129,18 @@ pub(crate) fn printable(name: &Path) -> String {
         .map(|one| if one.is_control() { '?' } else { one })
         .take(200)
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_there_has_nothing_to_do_with_owners_or_room() {
+        let remedy = |kind: io::ErrorKind| {
+            RootfsError::io("look at", Path::new("/x"))(io::Error::from(kind)).remedy()
+        };
+        assert_eq!(remedy(io::ErrorKind::NotFound), None);
+        assert!(remedy(io::ErrorKind::StorageFull).is_some_and(|told| told.contains("TMPDIR")));
+    }
 }

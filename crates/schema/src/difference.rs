@@ -1,6 +1,6 @@
 //! One exact difference.
 
-use model::{Confidence, Difference, Explanation, Locus};
+use model::{Confidence, Difference, Explanation, Locus, Part};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -10,7 +10,7 @@ pub struct DifferenceDocument {
     /// The part of the state.
     #[schemars(extend("examples" = ["memory", "register", "log", "file", "disk", "metric", "outcome"]))]
     pub part: String,
-    /// The guest-physical address of an aligned 64-bit word, for memory.
+    /// The guest-physical address of an aligned 64-bit word, for memory; of a disk the byte of it.
     #[schemars(extend("examples" = ["0x1ff008"]))]
     pub address: Option<String>,
     /// The register, file or metric, or `line N` of the log, for any other part.
@@ -26,7 +26,7 @@ pub struct DifferenceDocument {
     /// Whom the address belongs to, for people: names and offsets.
     pub owner: Option<String>,
     /// What kind of thing it is.
-    #[schemars(extend("examples" = ["kernel-image", "process", "slab", "page-table"]))]
+    #[schemars(extend("examples" = ["kernel-image", "process", "slab", "page-table", "disk-file"]))]
     pub owner_kind: Option<String>,
     /// The process whose memory, page table or stack it is.
     pub process: Option<ProcessDocument>,
@@ -121,7 +121,10 @@ impl From<&Difference> for DifferenceDocument {
     fn from(difference: &Difference) -> Self {
         let (address, name) = match &difference.locus {
             Locus::Address(address) => (Some(address.to_string()), None),
-            Locus::Name(name) => (None, Some(name.clone())),
+            Locus::Name(name) => {
+                let byte = (difference.part == Part::Disk).then(|| name.clone());
+                (byte, Some(name.clone()))
+            }
         };
         let explanation = difference.explanation.as_deref();
         Self {

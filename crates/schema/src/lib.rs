@@ -58,7 +58,8 @@ pub use crate::publish::{PublishedSchema, schemas};
 pub use crate::run::{
     BufferDocument, CoverageDocument, DeviationDocument, InjectionDocument, InvestigationDocument,
     InvestigationRoundDocument, MetricDocument, NoiseDocument, PlacementDocument,
-    ProbabilityDocument, ProvenanceDocument, ReplicaDocument, RunDocument, RunListDocument, RunRow,
+    ProbabilityDocument, ProvenanceDocument, RecordingDocument, ReplicaDocument, RunDocument,
+    RunListDocument, RunRow,
 };
 pub use crate::timeline::{
     ActorDocument, LogEntryDocument, TimelineDocument, TimelineEntryDocument,

@@ -7,7 +7,7 @@ use crate::format::{self, hexadecimal};
 use model::{
     CommandProvenance, ContentProvenance, Coverage, Deviation, HintClass, InjectionRecord,
     Investigation, InvestigationRound, MetricSample, NoiseRecord, Placement, ProgramProvenance,
-    Provenance, ReplicaRecord, Run,
+    Provenance, RecordingRecord, ReplicaRecord, Run,
 };
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -68,6 +68,21 @@ pub struct RunDocument {
     pub noise: Option<NoiseDocument>,
     /// Experiments that were carried out on its first deviation, where that was asked for.
     pub investigation: Option<InvestigationDocument>,
+    /// The recording that replicas with a disk followed; `null` where there is none.
+    pub recording: Option<RecordingDocument>,
+}
+
+/// How replicas with a disk were kept equal: one was recorded, and the others did as it had.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct RecordingDocument {
+    /// The replica that was recorded; all others followed it.
+    pub replica: u32,
+    /// Events that were recorded, from the snapshot until the machine was off.
+    pub events: u64,
+    /// Bytes that they take.
+    pub bytes: u64,
+    /// Instructions that they span.
+    pub instructions: u64,
 }
 
 /// What was known of noise, and what of it came.
@@ -225,12 +240,12 @@ pub struct InjectionDocument {
     /// Which replica got it.
     pub replica: u32,
     /// The part of the machine.
-    #[schemars(extend("examples" = ["ram", "reg", "log", "metric", "hang"]))]
+    #[schemars(extend("examples" = ["ram", "reg", "disk", "log", "metric", "hang"]))]
     pub part: String,
     /// What it did.
     #[schemars(extend("examples" = ["flip", "stuck-0", "stuck-1", "lost-write", "stale", "undershoot", "scramble", "misread", "zero"]))]
     pub mode: String,
-    /// The guest-physical address of the byte, for memory.
+    /// The guest-physical address of the byte, for memory; of a disk the byte of it.
     #[schemars(extend("examples" = ["0x1ff008"]))]
     pub address: Option<String>,
     /// The register's name, for a register.
@@ -421,6 +436,18 @@ impl From<&Run> for RunDocument {
             undecided_words: run.undecided_words,
             noise: run.noise.as_ref().map(Into::into),
             investigation: run.investigation.as_ref().map(Into::into),
+            recording: run.recording.as_ref().map(Into::into),
+        }
+    }
+}
+
+impl From<&RecordingRecord> for RecordingDocument {
+    fn from(recording: &RecordingRecord) -> Self {
+        Self {
+            replica: recording.replica.0,
+            events: recording.events,
+            bytes: recording.bytes,
+            instructions: recording.instructions.0,
         }
     }
 }

@@ -5,7 +5,8 @@ use model::{
     Basis, BufferPlace, Confidence, Coverage, Deviation, Difference, Elapsed, Explanation, Fate,
     FilePlace, GuestPhysicalAddress, GuestVirtualAddress, InjectionRecord, InstructionCount, Locus,
     MappingName, MetricSample, ObjectName, Outcome, OwnerKind, Part, Placement, ProcessName,
-    Provenance, ReplicaIndex, ReplicaRecord, Run, RunId, Severity, Timestamp, Verdict,
+    Provenance, RecordingRecord, ReplicaIndex, ReplicaRecord, Run, RunId, Severity, Timestamp,
+    Verdict,
 };
 use schema::{Document, RunDocument};
 use serde_json::{Value, json};
@@ -160,6 +161,12 @@ fn run() -> Run {
         noise: None,
         warnings: Vec::new(),
         investigation: None,
+        recording: Some(RecordingRecord {
+            replica: ReplicaIndex(0),
+            events: 9,
+            bytes: 70,
+            instructions: InstructionCount(800),
+        }),
     }
 }
 

@@ -13,7 +13,7 @@ pub(crate) use diff::diff;
 pub(crate) use hint::{hint_rows, investigated, next_experiment, whole_hint};
 use model::{
     ContentProvenance, Deviation, Difference, Fate, GuestPhysicalAddress, InjectionRecord, Locus,
-    NoiseRecord, Part, ProgramProvenance, Provenance, ReplicaRecord, Run, Verdict,
+    NoiseRecord, Part, ProgramProvenance, Provenance, RecordingRecord, ReplicaRecord, Run, Verdict,
 };
 pub(crate) use number::{bytes, count};
 use section::{Section, differences};
@@ -315,11 +315,15 @@ fn injections(run: &Run) -> String {
 /// one deviation, which names neither.
 fn seen<'a>(run: &'a Run, injection: &InjectionRecord) -> Option<&'a Difference> {
     let word = GuestPhysicalAddress(injection.address?.0 & !7);
+    let (part, locus) = match injection.part.as_str() {
+        "disk" => (Part::Disk, Locus::Name(format!("{:#x}", word.0))),
+        _ => (Part::Memory, Locus::Address(word)),
+    };
     run.deviations
         .iter()
         .filter(|deviation| deviation.replica.is_none_or(|one| one == injection.replica))
         .flat_map(|deviation| &deviation.differences)
-        .find(|difference| difference.locus == Locus::Address(word))
+        .find(|difference| difference.part == part && difference.locus == locus)
 }
 
 /// A fault and its fate, in words.
@@ -353,6 +357,27 @@ pub(crate) fn injected(injection: &InjectionRecord) -> String {
     )
 }
 
+/// Who was recorded, what that took, and who followed.
+fn recorded_row(recording: &RecordingRecord, run: &Run) -> String {
+    let others = run.replicas.iter().map(|record| record.index);
+    let followers: Vec<String> = others
+        .filter(|index| *index != recording.replica)
+        .map(|index| index.to_string())
+        .collect();
+    let followed = match followers.as_slice() {
+        [] => "nobody followed".to_owned(),
+        [one] => format!("followed by replica {one}"),
+        all => format!("followed by replicas {}", all.join(", ")),
+    };
+    format!(
+        "replica {}: {} events, {}, over {} instructions; {followed}",
+        recording.replica,
+        count(recording.events),
+        bytes(recording.bytes),
+        count(recording.instructions.0)
+    )
+}
+
 /// Words that no clean run has shown as noise that are listed.
 const SHOWN_UNEXPLAINED: usize = 8;
 
@@ -376,6 +401,9 @@ fn noise_row(noise: &NoiseRecord) -> String {
 fn coverage(run: &Run) -> String {
     let coverage = &run.coverage;
     let mut section = Section::new();
+    if let Some(recording) = &run.recording {
+        section.row("recorded", &recorded_row(recording, run));
+    }
     section.row(
         "compared",
         &format!(
@@ -407,6 +435,11 @@ fn coverage(run: &Run) -> String {
         section.row(
             "exercised",
             "what the program does; nobody has said what that is",
+        );
+    } else if run.provenance.command.is_some() {
+        section.row(
+            "exercised",
+            "what the command does; nobody has said what that is",
         );
     } else {
         section.row("exercised", &coverage.units.join(", "));

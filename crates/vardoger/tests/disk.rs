@@ -83,6 +83,11 @@ fn pass(world: &World, image: &Path, words: &[&str]) -> Value {
     let run = order(world, "-n 3", image, words).expect(0).data();
     assert_eq!(run["verdict"], "pass", "{}", run["reason"]);
     assert_eq!(run["provenance"]["command"]["recorded"], 0);
+    let recording = &run["recording"];
+    assert_eq!(recording["replica"], 0);
+    for figure in ["events", "bytes", "instructions"] {
+        assert!(recording[figure].as_u64().unwrap() > 1000, "{recording}");
+    }
     let digest = run["provenance"]["command"]["disk"]["digest"].clone();
     assert_eq!(digest, before.to_hex().to_string());
     assert_eq!(blake3::hash(&fs::read(image).unwrap()), before);
@@ -109,6 +114,13 @@ fn a_command_in_a_small_disk_is_repeated_exactly_and_one_flipped_bit_is_found() 
     let disk = small_disk(&world);
     let run = pass(&world, &disk, &["sh", "-c", WORK]);
     assert_eq!(run["computation"], "command:sh");
+    let shown = world.run("run show @last").expect(0).stdout;
+    let told = shown.lines().find(|line| line.contains("recorded"));
+    let told = told.unwrap_or_else(|| panic!("{shown}"));
+    assert!(
+        told.contains("replica 0") && told.ends_with("followed by replicas 1, 2"),
+        "{told}"
+    );
     assert!(run["coverage"]["bytes_compared"].as_u64().unwrap() > 3 * 8 * 64 * 4096);
 
     let fault = format!("-n 3 --inject ram={QUIET}:5@end,replica=2");
@@ -117,6 +129,8 @@ fn a_command_in_a_small_disk_is_repeated_exactly_and_one_flipped_bit_is_found() 
     let fault = format!("-n 3 --inject ram={QUIET}:6@start,replica=1");
     let run = order(&world, &fault, &disk, &["sh", "-c", "echo here; sync"]);
     check_flipped(&run.expect(3).data(), 1, 6);
+
+    check_disk_faults(&world, &disk);
 
     // A disk that is full is an error that the command gets, the same in all.
     let full = "yes > /fill 2>/dev/null; echo $?; rm /fill; exit 3";
@@ -140,6 +154,82 @@ fn a_command_in_a_small_disk_is_repeated_exactly_and_one_flipped_bit_is_found() 
     fs::write(&strange, &content).unwrap();
     check_refused(&world, &strange, "sh", "encrypted (LUKS)");
     world.assert_clean();
+}
+
+/// The only deviation of a run into whose disk one fault was put.
+#[track_caller]
+fn deviation(run: &Value, replica: u64) -> &Value {
+    let deviations = run["deviations"].as_array().unwrap();
+    assert_eq!(deviations.len(), 1, "{}", run["reason"]);
+    assert_eq!(deviations[0]["replica"], replica);
+    let injection = &run["injections"][0];
+    assert_eq!(
+        (&injection["part"], &injection["fate"]),
+        (&"disk".into(), &"live".into())
+    );
+    assert_eq!(injection["replica"], replica);
+    &deviations[0]
+}
+
+/// Faults on disks: in what was written, drawn; in a file that nobody touched, by its place; a write
+/// that was lost. Three runs of three, of little work.
+fn check_disk_faults(world: &World, disk: &Path) {
+    // Where a file lies is told by the tool that the image was made by.
+    let told = Command::new("debugfs")
+        .args(["-R", "bmap /bin/busybox 4"])
+        .arg(disk)
+        .output()
+        .unwrap();
+    let told = String::from_utf8(told.stdout).unwrap();
+    let fifth: u64 = told.trim().parse().unwrap();
+    let told = Command::new("dumpe2fs")
+        .arg("-h")
+        .arg(disk)
+        .output()
+        .unwrap();
+    let told = String::from_utf8(told.stdout).unwrap();
+    let line = told.lines().find(|line| line.starts_with("Block size:"));
+    let block_bytes: u64 = line.unwrap()[11..].trim().parse().unwrap();
+    let address = fifth * block_bytes + 21;
+    let words = [
+        "sh",
+        "-c",
+        "dd if=/bin/busybox of=/copy bs=4096 count=16 2>/dev/null; sync",
+    ];
+
+    let fault = format!("-n 3 --inject disk={address:#x}:6,replica=1");
+    let run = order(world, &fault, disk, &words).expect(3).data();
+    let found = deviation(&run, 1);
+    assert_eq!(found["differences_total"], 1, "{found}");
+    let first = &found["first"];
+    assert_eq!(first["part"], "disk");
+    assert_eq!(first["address"], format!("{:#x}", address & !7));
+    assert_eq!(
+        first["flipped_bits"],
+        serde_json::json!([(address % 8) * 8 + 6])
+    );
+    assert_eq!(first["owner_kind"], "disk-file");
+    assert_eq!(first["file"]["path"], "/bin/busybox");
+    let offset = 4 * block_bytes + (21 & !7);
+    assert_eq!(first["file"]["offset"], offset);
+
+    let run = order(world, "-n 3 --seed 3 --inject disk,replica=0", disk, &words);
+    let run = run.expect(3).data();
+    let found = deviation(&run, 0);
+    assert_eq!(found["differences_total"], 1, "{found}");
+    let owner = found["first"]["owner"].as_str().unwrap();
+    assert!(owner.contains("(ext)"), "{owner}");
+
+    let fault = "-n 3 --seed 5 --inject disk,mode=lost-write,replica=2";
+    let run = order(world, fault, disk, &words).expect(3).data();
+    let found = deviation(&run, 2);
+    assert!(
+        found["differences_total"].as_u64().unwrap() <= 64,
+        "{found}"
+    );
+
+    let ended = order(world, "--inject disk=0x1000000000", disk, &["sync"]).expect(1);
+    assert!(ended.stderr.contains("beyond the disk"), "{}", ended.stderr);
 }
 
 /// The tree of the small disk, as a directory and as a container's image in two layers, the second of
@@ -214,6 +304,12 @@ fn what_is_no_disk_is_refused_before_anything_is_started() {
     let qcow2 = world.path("disk.qcow2");
     fs::write(&qcow2, [0; 4096]).unwrap();
     refused(&qcow2, &["sh"], "disk.qcow2");
+    let ended = world.run("run start sha256 --inject disk").expect(2);
+    assert!(
+        ended.stderr.contains("only a command with"),
+        "{}",
+        ended.stderr
+    );
     world.assert_clean();
 }
 

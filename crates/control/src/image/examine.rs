@@ -160,7 +160,9 @@ impl Hear for FileList {
             Told::Volume(volume) => self.volumes.push(volume),
             Told::Files(mut files) => self.files.append(&mut files),
             Told::Events(mut events) => self.events.append(&mut events),
-            Told::Disk { .. } | Told::File(_) | Told::Entries(_) => return Err(unexpected()),
+            Told::Disk { .. } | Told::File(_) | Told::Entries(_) | Told::Owners(_) => {
+                return Err(unexpected());
+            }
         }
         if self.files.len().max(self.events.len()) > MAX_TOLD {
             return Err(ImageError::Worker("it tells of too many files".to_owned()));

@@ -23,8 +23,10 @@ mod keep;
 mod live;
 mod look;
 mod order;
+mod owners;
 mod place;
 mod reference;
+mod replica_disk;
 mod room;
 mod shadow;
 mod talk;
@@ -52,10 +54,12 @@ pub use keep::{
 };
 pub use live::{GuardProgram, Machine, add_live, capture_live, dirty_bytes, release};
 pub use reference::{ImageReference, Point, time};
+pub(crate) use replica_disk::ReplicaDisk;
 pub use shadow::{
     CaptureFrom, Listed, NewImage, ShadowedImage, Shadows, add, capture_again, list, remove, show,
 };
 pub use timeline::{Claim, Moment, Timeline, What, timeline};
+pub(crate) use told::ToldOwner;
 pub use told::{
     Bytes, ToldActor, ToldEntry, ToldEvent, ToldExplanation, ToldFile, ToldKind, ToldTime,
     ToldVolume,

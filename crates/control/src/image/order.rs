@@ -30,9 +30,16 @@ pub(super) enum Order {
     Whole { disk: Disk },
     /// Tells what logs on the disk tell of a time: nanoseconds since 1970.
     Evidence { disk: Disk, since: i64, until: i64 },
+    /// Tells the bytes of parts of the disk, each from its start to its end.
+    Read { disk: Disk, parts: Vec<Part> },
+    /// Tells what parts of the disk are, and whose.
+    Owners { disk: Disk, parts: Vec<Part> },
     /// Tells what happened between two disks. Two versions are of one history.
     Compare { before: Disk, after: Disk },
 }
+
+/// A part of a disk: its first byte, and the one behind it.
+pub(super) type Part = (u64, u64);
 
 /// A disk, wherever it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

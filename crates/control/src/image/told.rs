@@ -100,6 +100,25 @@ pub struct ToldFile {
     pub target: Option<Bytes>,
 }
 
+/// What a part of a disk is, and whose.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ToldOwner {
+    /// Its first byte on the disk.
+    pub(crate) start: u64,
+    /// The byte behind it.
+    pub(crate) end: u64,
+    /// What it is, by the name of its class.
+    pub(crate) class: String,
+    /// The volume that it lies in: its name, and what it holds.
+    pub(crate) volume: Option<(String, String)>,
+    /// The number of the object that it belongs to.
+    pub(crate) object: Option<u64>,
+    /// The object's first path.
+    pub(crate) path: Option<Bytes>,
+    /// Where it lies in that file.
+    pub(crate) offset: Option<u64>,
+}
+
 /// What a file is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -219,6 +238,7 @@ pub(super) enum Told {
     Files(Vec<ToldFile>),
     Events(Vec<ToldEvent>),
     Entries(Vec<ToldEntry>),
+    Owners(Vec<ToldOwner>),
     /// A disk whose bytes follow, as far as they are not zeros.
     Disk {
         size_bytes: u64,

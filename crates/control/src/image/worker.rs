@@ -1,8 +1,8 @@
 //! The worker's side: one order, carried out in a process of its own, under limits.
 
-use super::look;
 use super::order::{BackingName, Description, Disk, Layer, Layers, Order};
 use super::talk::{FarBlobs, Talk};
+use super::{look, owners};
 use block::DirectFile;
 use disk::qcow2::{Header, Parts, Qcow2, Qcow2Error};
 use disk::vhdx::{Vhdx, VhdxError};
@@ -136,6 +136,8 @@ fn carry_out(talk: &Talk, files: Vec<File>, order: Order, hands: &Hands) -> Resu
         Order::Evidence { disk, since, until } => {
             look::evidence(talk, find(talk, &files, &disk)?, since..=until)
         }
+        Order::Read { disk, parts } => owners::read(talk, &*find(talk, &files, &disk)?, &parts),
+        Order::Owners { disk, parts } => owners::tell(talk, find(talk, &files, &disk)?, &parts),
         Order::Compare { before, after } => {
             let dirty = dirty(talk, &before, &after)?;
             let (before, after) = (find(talk, &files, &before)?, find(talk, &files, &after)?);

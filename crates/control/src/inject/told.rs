@@ -18,7 +18,7 @@ pub(crate) fn distort(
     match &fault.planned.injection.part {
         FaultPart::Log(line) => distort_log(fault, *line, log),
         FaultPart::Metric(name) => distort_metric(fault, name.as_deref(), metrics),
-        FaultPart::Ram(_) | FaultPart::Register(_) | FaultPart::Hang => Ok(()),
+        FaultPart::Ram(_) | FaultPart::Register(_) | FaultPart::Disk(_) | FaultPart::Hang => Ok(()),
     }
 }
 

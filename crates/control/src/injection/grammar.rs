@@ -1,19 +1,25 @@
 //! The text of an order: `PART[=WHERE][:BIT][@WHEN][,replica=K|,cpu=C][,mode=MODE][,PATTERN…]`.
 
-use crate::injection::{FaultMode, FaultPart, Injection, MAX_INJECTIONS, Pattern, RamWhere};
+use crate::injection::{
+    DiskWhere, FaultMode, FaultPart, Injection, MAX_INJECTIONS, Pattern, RamWhere,
+};
 use computation::job::Mark;
 
 /// Why an order cannot be understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InjectionError {
     /// The part is not one that exists.
-    #[error("unknown part {0:?}: it is ram, reg, log, metric or hang")]
+    #[error("unknown part {0:?}: it is ram, reg, disk, log, metric or hang")]
     UnknownPart(String),
-    /// The part exists in the grammar and cannot be injected into.
-    #[error(
-        "faults in {0:?} cannot be injected: machines have no disk; ram, reg, log, metric and hang can be"
-    )]
-    NotYet(String),
+    /// The machine has no such part.
+    #[error("there is no disk to inject into: only a command with --disk or --rootfs has one")]
+    NoDisk,
+    /// Where a disk is said to be struck is no place of it.
+    #[error("{0:?} is no place on a disk: it is live, or the address of a byte such as 0x100000")]
+    UnknownDiskPlace(String),
+    /// A disk's faults are put into what has been written.
+    #[error("disk is struck when all has been written: its faults take only @end")]
+    DiskOnlyAtEnd,
     /// The place within the part is none.
     #[error(
         "{0:?} is no place in memory: it is live, written, doubles, text, buffer, user, any or an address such as 0x1f0000"
@@ -67,8 +73,8 @@ pub enum InjectionError {
     UnknownOption(String),
     /// The mode means nothing in this part.
     #[error(
-        "mode={mode} means nothing for {part}: stuck bits are of ram and reg, all but them and \
-         flips of ram alone"
+        "mode={mode} means nothing for {part}: stuck bits are of ram, reg and disk; lost-write, stale \
+         and zero of ram and disk; all but these and flips of ram alone"
     )]
     ModeOfPart {
         /// The mode.
@@ -100,7 +106,8 @@ pub enum InjectionError {
     /// A pattern is of whole words of memory.
     #[error(
         "a pattern (mask, words, stride, bits, where-bit) is of ram, with mode=flip, stuck-0, \
-         stuck-1, scramble or misread, and takes no bit beside it"
+         stuck-1, scramble or misread, and takes no bit beside it; written and doubles are of whole \
+         words too"
     )]
     PatternMeansNothing,
     /// More faults than one run takes.
@@ -145,7 +152,7 @@ fn check(injection: &Injection) -> Result<(), InjectionError> {
         part, mode, bit, ..
     } = injection;
     let widest = match part {
-        FaultPart::Ram(_) => 7,
+        FaultPart::Ram(_) | FaultPart::Disk(_) => 7,
         FaultPart::Register(_) => 511,
         FaultPart::Log(_) => 6,
         FaultPart::Metric(_) => 51,
@@ -157,13 +164,16 @@ fn check(injection: &Injection) -> Result<(), InjectionError> {
     }
     let possible = match mode {
         FaultMode::Flip => true,
-        FaultMode::Stuck(_) => matches!(part, FaultPart::Ram(_) | FaultPart::Register(_)),
-        FaultMode::LostWrite
-        | FaultMode::Stale
-        | FaultMode::Undershoot
-        | FaultMode::Scramble
-        | FaultMode::Misread
-        | FaultMode::Zero => matches!(part, FaultPart::Ram(_)),
+        FaultMode::Stuck(_) => !matches!(
+            part,
+            FaultPart::Log(_) | FaultPart::Metric(_) | FaultPart::Hang
+        ),
+        FaultMode::LostWrite | FaultMode::Stale | FaultMode::Zero => {
+            matches!(part, FaultPart::Ram(_) | FaultPart::Disk(_))
+        }
+        FaultMode::Undershoot | FaultMode::Scramble | FaultMode::Misread => {
+            matches!(part, FaultPart::Ram(_))
+        }
     };
     if !possible {
         let (mode, part) = (*mode, part.name());
@@ -173,6 +183,9 @@ fn check(injection: &Injection) -> Result<(), InjectionError> {
         return Err(InjectionError::ModeTakesNoBit(*mode));
     }
     match part {
+        FaultPart::Disk(_) if injection.when != Mark::End => Err(InjectionError::DiskOnlyAtEnd),
+        // What the image holds below is what was there before.
+        FaultPart::Disk(_) => Ok(()),
         _ if mode.puts_back() && injection.when == Mark::End => {
             Err(InjectionError::NothingAfterEnd(*mode))
         }
@@ -196,8 +209,8 @@ fn check_pattern(injection: &Injection) -> Result<(), InjectionError> {
     if !(possible || injection.pattern.is_plain()) {
         return Err(InjectionError::PatternMeansNothing);
     }
-    let doubles = *part == FaultPart::Ram(RamWhere::Doubles);
-    if doubles && (bit.is_some() || !words) {
+    let of_words = matches!(part, FaultPart::Ram(place) if place.is_written());
+    if of_words && (bit.is_some() || !words) {
         return Err(InjectionError::PatternMeansNothing);
     }
     Ok(())
@@ -236,8 +249,17 @@ fn parse_part(part: &str, place: Option<&str>) -> Result<FaultPart, InjectionErr
         ("metric", name) => Ok(FaultPart::Metric(name.map(str::to_owned))),
         ("hang", None) => Ok(FaultPart::Hang),
         ("hang", Some(_)) => Err(InjectionError::HangTakesNothing),
-        ("disk", _) => Err(InjectionError::NotYet(part.to_owned())),
+        ("disk", place) => parse_disk(place.unwrap_or("live")).map(FaultPart::Disk),
         _ => Err(InjectionError::UnknownPart(part.to_owned())),
+    }
+}
+
+fn parse_disk(place: &str) -> Result<DiskWhere, InjectionError> {
+    match place {
+        "live" => Ok(DiskWhere::Live),
+        address => model::address::parse_u64(address)
+            .map(DiskWhere::Address)
+            .map_err(|_| InjectionError::UnknownDiskPlace(address.to_owned())),
     }
 }
 
@@ -372,8 +394,12 @@ mod tests {
     #[test]
     fn wrong_orders_say_what_is_right() {
         let wrong = |text: &str| Injection::parse(text).unwrap_err().to_string();
-        assert!(wrong("tape").contains("ram, reg, log"));
-        assert!(wrong("disk").contains("no disk"));
+        assert!(wrong("tape").contains("ram, reg, disk"));
+        assert!(wrong("disk=here").contains("live, or the address"));
+        assert!(wrong("disk@half").contains("only @end"));
+        assert!(wrong("disk:8").contains("0 to 7"));
+        assert!(wrong("disk,mode=misread").contains("means nothing for disk"));
+        assert!(wrong("disk,words=2").contains("a pattern"));
         assert!(wrong("ram=here").contains("live, written, doubles, text, buffer"));
         assert!(wrong("ram:8").contains("0 to 7"));
         assert!(wrong("metric:52").contains("0 to 51"));
@@ -410,6 +436,9 @@ mod tests {
             "hang,words=2",
             "ram,mode=stale,words=2",
             "ram=doubles:1",
+            "ram=written:3",
+            "ram=written,mode=lost-write",
+            "ram=written,mode=zero",
             "ram,mode=zero,mask=1",
         ] {
             assert!(wrong(meaningless).contains("a pattern"), "{meaningless}");

@@ -58,6 +58,9 @@ const KVM_SET: u32 = 2;
 /// The node and the device that is the disk, in reports and for the monitor.
 pub(super) const STATE_NODE: &str = "state";
 
+/// The node that takes what a guest writes.
+pub(super) const OVERLAY_NODE: &str = "overlay";
+
 /// The arguments for a machine.
 pub(super) fn arguments(
     spec: &MachineSpec,
@@ -194,12 +197,16 @@ fn disk(line: &mut ArgumentList, recorded: &RecordedFiles<'_>) {
             ",backing=image"
         }
     };
-    image(line, "overlay", recorded.overlay, below);
+    image(line, OVERLAY_NODE, recorded.overlay, below);
     line.pair(
         "-blockdev",
-        "driver=blkreplay,node-name=disk,image=overlay".to_owned(),
+        format!("driver=blkreplay,node-name=disk,image={OVERLAY_NODE}"),
     );
-    line.pair("-device", "virtio-blk-pci,drive=disk".to_owned());
+    // Shared, so that a fault can be written below it while the machine stands still.
+    line.pair(
+        "-device",
+        "virtio-blk-pci,drive=disk,share-rw=on".to_owned(),
+    );
 }
 
 fn signals(line: &mut ArgumentList, spec: &MachineSpec, console: &Path) {

@@ -360,6 +360,10 @@ impl Domain for QemuDomain {
         self.open_overlay()
     }
 
+    async fn write_disk(&mut self, offset: u64, bytes: &[u8]) -> Result<(), HypervisorError> {
+        self.write_overlay(offset, bytes).await
+    }
+
     async fn recording(self: Box<Self>, limits: WaitLimits) -> Result<Recording, HypervisorError> {
         self.end_recording(limits).await
     }

@@ -18,7 +18,7 @@ use crate::error::HypervisorError;
 use crate::host::need_space;
 use crate::memory::sparse;
 use crate::process::process_cpu_ns;
-use crate::qemu::command_line::{RecordedFiles, STATE_NODE};
+use crate::qemu::command_line::{OVERLAY_NODE, RecordedFiles, STATE_NODE};
 use crate::qemu::domain::QemuDomain;
 use crate::qemu::empty_image::{MAX_DISK_BYTES, empty_image};
 use crate::qemu::ending::explain;
@@ -51,6 +51,9 @@ const MAX_DEVICE_BYTES: usize = 64 << 20;
 const SAVE_TRIES: u32 = 50;
 const SAVE_PAUSE: Duration = Duration::from_millis(20);
 
+/// The file that bytes for a disk come from.
+const PATCH: &str = "patch";
+
 /// The longest recording: what an hour of busy work writes.
 const MAX_LOG_BYTES: u64 = 1 << 30;
 
@@ -72,13 +75,16 @@ pub(super) struct RecordedPlace {
     state: PathBuf,
     overlay: PathBuf,
     feed: Option<FeedPipe>,
+    /// Whom the emulator's files are given to.
+    user: Option<u32>,
     /// Descriptor and format of the image below.
     pub(super) image: Option<(i32, DiskFormat)>,
 }
 
 impl RecordedPlace {
-    fn in_directory(directory: &Path) -> Self {
+    fn in_directory(directory: &Path, user: Option<u32>) -> Self {
         Self {
+            user,
             log: directory.join("log"),
             state: directory.join("state"),
             overlay: directory.join("overlay"),
@@ -89,9 +95,9 @@ impl RecordedPlace {
 
     /// For a machine that boots, and has a disk of nothing.
     pub(super) fn for_boot(directory: &Path, user: Option<u32>) -> Result<Self, HypervisorError> {
-        let place = Self::in_directory(directory);
-        give(&place.state, user, &empty_image(STATE_DISK_BYTES))?;
-        give(&place.overlay, user, &empty_image(BOOT_DISK_BYTES))?;
+        let place = Self::in_directory(directory, user);
+        place.give(&place.state, &empty_image(STATE_DISK_BYTES))?;
+        place.give(&place.overlay, &empty_image(BOOT_DISK_BYTES))?;
         Ok(place)
     }
 
@@ -108,15 +114,25 @@ impl RecordedPlace {
                 disk_bytes: disk.disk_bytes,
             });
         }
-        let mut place = Self::in_directory(directory);
+        let mut place = Self::in_directory(directory, user);
         let (requests, state) = read_device(&snapshot.device)?;
-        give(&place.state, user, &state)?;
-        give(&place.overlay, user, &empty_image(disk.disk_bytes))?;
+        place.give(&place.state, &state)?;
+        place.give(&place.overlay, &empty_image(disk.disk_bytes))?;
         if let Ordered::Follow(recording) = course {
             let feed = recording.feed(requests);
             place.feed = Some(FeedPipe::create(&place.log, user, feed)?);
         }
         Ok(place)
+    }
+
+    /// Writes a file and gives it to the emulator's user.
+    fn give(&self, path: &Path, content: &[u8]) -> Result<(), HypervisorError> {
+        fs::write(path, content).map_err(HypervisorError::file("write", path))?;
+        if let Some(user) = self.user {
+            std::os::unix::fs::chown(path, Some(user), Some(user))
+                .map_err(HypervisorError::file("give away", path))?;
+        }
+        Ok(())
     }
 
     /// What the command line names.
@@ -129,16 +145,6 @@ impl RecordedPlace {
             image: self.image,
         }
     }
-}
-
-/// Writes a file and gives it to the emulator's user.
-fn give(path: &Path, user: Option<u32>, content: &[u8]) -> Result<(), HypervisorError> {
-    fs::write(path, content).map_err(HypervisorError::file("write", path))?;
-    if let Some(user) = user {
-        std::os::unix::fs::chown(path, Some(user), Some(user))
-            .map_err(HypervisorError::file("give away", path))?;
-    }
-    Ok(())
 }
 
 /// Requests that the machine has seen, and the image of its state.
@@ -392,6 +398,38 @@ impl QemuDomain {
         let path = &course.place.overlay;
         let file = File::open(path).map_err(HypervisorError::file("open", path))?;
         Ok(Some(file))
+    }
+}
+
+impl QemuDomain {
+    /// Writes into the overlay of a machine that stands still, by way of its emulator, which keeps
+    /// the image's tables.
+    pub(super) async fn write_overlay(
+        &mut self,
+        offset: u64,
+        bytes: &[u8],
+    ) -> Result<(), HypervisorError> {
+        let Some(course) = &self.recorded else {
+            return Err(unsupported("write to the disk of a machine that has none"));
+        };
+        // The emulator works in its directory.
+        let content = self.directory.join(PATCH);
+        course.place.give(&content, bytes)?;
+        let length = bytes.len();
+        for command in [
+            format!("write -q -s {PATCH} {offset} {length}"),
+            "flush".to_owned(),
+        ] {
+            let line = format!("qemu-io {OVERLAY_NODE} \"{command}\"");
+            let complaint = self.monitor.human(&line).await?;
+            if !complaint.trim().is_empty() {
+                return Err(HypervisorError::Monitor {
+                    command: line,
+                    detail: complaint.trim().to_owned(),
+                });
+            }
+        }
+        fs::remove_file(&content).map_err(HypervisorError::file("remove", &content))
     }
 }
 

@@ -81,6 +81,7 @@ pub fn run(number: u64, state: Option<&str>) -> Run {
         noise: None,
         warnings: Vec::new(),
         investigation: None,
+        recording: None,
     }
 }
 

@@ -1,6 +1,7 @@
 //! `run start`, `run ls`, `run show`; `run diff` and `run export` stand in [`super::saved`].
 
 use crate::args::{Global, KeepArg, RunVerb, StartArgs};
+use crate::command::worker;
 use crate::failure::Failure;
 use crate::output::Sink;
 use crate::progress::Bar;
@@ -8,12 +9,13 @@ use crate::report::html::Subject;
 use crate::{config, notify, output, report, session};
 use computation::{Sensitivity, Target, find, select};
 use control::command::{CommandRequest, CommandSource};
+use control::image::WorkerProgram;
 use control::injection::Injection;
 use control::program::ProgramRequest;
 use control::{Command, Computation, ControlError, Keep, Program, RunRequest, Session};
 use model::{Run, Verdict};
 use schema::{Document, RunDocument, RunListDocument, RunRow};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -214,6 +216,10 @@ fn command(
     let command = Command::load(&CommandRequest {
         source,
         words: arguments.arguments.clone(),
+        worker: WorkerProgram {
+            program: PathBuf::from(worker::PROGRAM),
+            arguments: worker::IMAGE,
+        },
     })?;
     Ok(Computation::Command(Arc::new(command)))
 }

@@ -93,6 +93,7 @@ impl Synthetic {
             noise: None,
             warnings: Vec::new(),
             investigation: None,
+            recording: None,
         }
     }
 

@@ -7,6 +7,7 @@ use computation::job::StopBy;
 use control::Silent;
 use control::machine;
 use hypervisor::{Course, DiskFormat, DiskImage, Domain};
+use std::io::Read;
 use std::os::unix::fs::FileExt;
 
 /// A disk of nothing.
@@ -45,6 +46,12 @@ pub(crate) async fn a_follower_does_what_was_recorded(
     ensure!(ended(&run_on(follower.as_mut()).await?));
     ensure!(follower.is_there());
     ensure!(end_of(follower.as_mut()).await? == recorded);
+    let pattern = b"written past the guest";
+    follower.write_disk(0x1_2345, pattern).await?;
+    let mut changes = Vec::new();
+    let mut file = follower.disk_changes()?.context("it has a disk")?;
+    file.read_to_end(&mut changes)?;
+    ensure!(changes.windows(pattern.len()).any(|part| part == pattern));
     Ok(())
 }
 

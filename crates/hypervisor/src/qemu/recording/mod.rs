@@ -34,6 +34,7 @@ const FORGOTTEN: u8 = 1;
 pub struct Recording {
     log: Arc<[u8]>,
     instructions: u64,
+    events: u64,
 }
 
 impl Recording {
@@ -48,8 +49,10 @@ impl Recording {
             return Err(LogError::Version(version));
         }
         let mut instructions: u64 = 0;
+        let mut told: u64 = 0;
         for event in events(&log) {
             instructions = instructions.saturating_add(event?.instructions());
+            told = told.saturating_add(1);
         }
         if instructions < executed {
             return Err(LogError::TooShort {
@@ -60,6 +63,7 @@ impl Recording {
         Ok(Self {
             log: log.into(),
             instructions,
+            events: told,
         })
     }
 
@@ -73,6 +77,12 @@ impl Recording {
     #[must_use]
     pub const fn instructions(&self) -> u64 {
         self.instructions
+    }
+
+    /// Events that it tells of.
+    #[must_use]
+    pub const fn events(&self) -> u64 {
+        self.events
     }
 
     /// What a follower reads: see the module. `requests` is how many requests of the disk the

@@ -215,6 +215,7 @@ fn full() -> Subject {
         noise: None,
         warnings: vec![worst(2000); 200],
         investigation: None,
+        recording: None,
     };
     Subject {
         run,
