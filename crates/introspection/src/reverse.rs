@@ -218,6 +218,7 @@ impl Reverse {
         let symbol = |name: &str| kernel.kallsyms().address_of(name);
         let number = |name: &str| symbol(name).and_then(|at| kernel.u32(at)).map(u64::from);
         let unit = number("pcpu_unit_size").or_else(|| symbol("__per_cpu_end"));
+        let unit = first_chunk_bytes(kernel).or(unit);
         let unit = unit.unwrap_or(0).min(MAX_UNIT_BYTES);
         self.cpu_bases = cpu_bases(kernel);
         for (cpu, base) in (0..).zip(&self.cpu_bases) {
@@ -234,6 +235,17 @@ impl Reverse {
             }
         }
     }
+}
+
+/// How much of a CPU's unit holds variables and the first allocations. What is behind that to the
+/// unit's end was given back at boot, and is somebody else's (Linux, `pcpu_embed_first_chunk`).
+fn first_chunk_bytes(kernel: &GuestKernel<'_>) -> Option<u64> {
+    let of = |member| kernel.btf().offset_of("pcpu_chunk", member).ok();
+    let chunk = kernel.variable("pcpu_first_chunk")?;
+    let start = kernel.u64(chunk.checked_add(of("base_addr")?)?)?;
+    let pages = kernel.u32(chunk.checked_add(of("nr_pages")?)?)?;
+    let before = start.checked_sub(kernel.variable("pcpu_base_addr")?)?;
+    before.checked_add(u64::from(pages).checked_mul(PAGE)?)
 }
 
 /// The frames that a page of any size takes of `pages` that there are, each with its offset in it.
