@@ -57,7 +57,7 @@ fn wrong_command_lines_are_refused() {
     refused("run start sha256 --budget 0s", &["0s", "500ms"]);
     refused(
         "run start sha256 --inject nonsense",
-        &["nonsense", "ram, reg, log, metric or hang"],
+        &["nonsense", "ram, reg, disk, log, metric or hang"],
     );
     refused(
         &format!("{ORDER} --inject ram,replica=2"),
