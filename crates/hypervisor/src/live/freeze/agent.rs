@@ -23,6 +23,8 @@ const DELIMITER: u8 = 0xff;
 pub(super) struct Agent {
     stream: UnixStream,
     read: Vec<u8>,
+    /// Commands whose answers have not come yet.
+    unanswered: u32,
 }
 
 impl Agent {
@@ -33,6 +35,7 @@ impl Agent {
         let mut agent = Self {
             stream,
             read: Vec::new(),
+            unanswered: 0,
         };
         let id = u64::from(std::process::id());
         let sync = json!({ "execute": "guest-sync-delimited", "arguments": { "id": id } });
@@ -51,7 +54,9 @@ impl Agent {
 
     /// Sends a command that has no arguments.
     pub(super) fn tell(&mut self, command: &str) -> Result<()> {
-        self.send(format!("{}\n", json!({ "execute": command })).as_bytes())
+        self.send(format!("{}\n", json!({ "execute": command })).as_bytes())?;
+        self.unanswered += 1;
+        Ok(())
     }
 
     /// Lines are short, and the socket's buffer is empty when one is sent.
@@ -69,6 +74,7 @@ impl Agent {
         let Some(line) = self.line(until, unless)? else {
             return Ok(None);
         };
+        self.unanswered = self.unanswered.saturating_sub(1);
         let answer = serde_json::from_slice::<Value>(&line).unwrap_or_default();
         if let Some(number) = answer["return"].as_u64() {
             return Ok(Some(number));
@@ -76,6 +82,18 @@ impl Agent {
         let words = answer["error"]["desc"].as_str();
         let words = words.unwrap_or("it answers what cannot be understood");
         Err(Error::other(printable(words)))
+    }
+
+    /// The number that the last command came to, whatever those before it did: their answers come
+    /// first. Nothing if it was not answered in time.
+    pub(super) fn last_number(&mut self, until: Instant) -> Result<Option<u64>> {
+        while self.unanswered > 1 {
+            if self.line(until, None)?.is_none() {
+                return Ok(None);
+            }
+            self.unanswered -= 1;
+        }
+        self.number(until, None)
     }
 
     fn line(&mut self, until: Instant, unless: Option<BorrowedFd<'_>>) -> Result<Option<Vec<u8>>> {
@@ -143,4 +161,45 @@ pub(super) fn ready(
 fn printable(words: &str) -> String {
     let clean = |one: char| if one.is_control() { '?' } else { one };
     words.chars().take(MAX_WORDS).map(clean).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair() -> (Agent, UnixStream) {
+        let (stream, theirs) = UnixStream::pair().unwrap();
+        stream.set_nonblocking(true).unwrap();
+        let agent = Agent {
+            stream,
+            read: Vec::new(),
+            unanswered: 0,
+        };
+        (agent, theirs)
+    }
+
+    #[test]
+    fn a_late_answer_to_freezing_is_not_taken_for_one_to_thawing() {
+        let (mut agent, mut theirs) = pair();
+        let now = Instant::now();
+        agent.tell("guest-fsfreeze-freeze").unwrap();
+        assert_eq!(agent.number(now, None).unwrap(), None);
+        agent.tell("guest-fsfreeze-thaw").unwrap();
+        theirs.write_all(b"{\"return\": 1}\n").unwrap();
+        assert_eq!(agent.last_number(now).unwrap(), None);
+        theirs.write_all(b"{\"return\": 2}\n").unwrap();
+        assert_eq!(agent.last_number(now).unwrap(), Some(2));
+    }
+
+    #[test]
+    fn what_went_wrong_before_is_no_answer_to_the_last_command() {
+        let (mut agent, mut theirs) = pair();
+        let now = Instant::now();
+        agent.tell("guest-fsfreeze-freeze").unwrap();
+        agent.tell("guest-fsfreeze-thaw").unwrap();
+        let error = br#"{"error": {"class": "GenericError", "desc": "no"}}"#;
+        theirs.write_all(error).unwrap();
+        theirs.write_all(b"\n{\"return\": 0}\n").unwrap();
+        assert_eq!(agent.last_number(now).unwrap(), Some(0));
+    }
 }

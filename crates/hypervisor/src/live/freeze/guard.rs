@@ -84,9 +84,9 @@ fn thaw(agent: Agent, socket: &Path) -> Result<()> {
 
 fn thaw_over(mut agent: Agent, until: Instant) -> Result<()> {
     agent.tell("guest-fsfreeze-thaw")?;
-    // What comes first may be the late answer to freezing: there are two then.
-    let first = agent.number(until, None)?;
-    first.map(drop).ok_or(ErrorKind::TimedOut.into())
+    // The answer to freezing may be late, and comes first then.
+    let thawed = agent.last_number(until)?;
+    thawed.map(drop).ok_or(ErrorKind::TimedOut.into())
 }
 
 /// Whoever is not there any more need not be told.
