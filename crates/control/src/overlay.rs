@@ -33,34 +33,44 @@ const MAX_LEVELLED: usize = 1024;
 pub(crate) fn blocks(domain: &mut dyn Domain) -> Result<BTreeMap<String, Vec<u8>>, ControlError> {
     match domain.disk_changes()? {
         None => Ok(BTreeMap::new()),
-        Some(file) => {
-            let failed = |error: Box<dyn std::error::Error>| {
-                ControlError::Compare(format!(
-                    "what was written to a disk cannot be read: {error}"
-                ))
-            };
-            read(file).map_err(failed)
-        }
+        Some(file) => read(file).map_err(unreadable),
     }
 }
 
 /// The blocks of the disk that its guest has written, or that lie beside that: start and end.
 pub(crate) fn written(file: File) -> Result<Vec<Range<u64>>, ControlError> {
-    let failed = |error: Box<dyn std::error::Error>| {
-        ControlError::Compare(format!(
-            "what was written to a disk cannot be read: {error}"
-        ))
-    };
-    let listed = || {
-        let (image, block_bytes) = open(file)?;
-        let mut blocks = Vec::new();
+    let mut blocks = Vec::new();
+    let listed = open(file).and_then(|(image, block_bytes)| {
         each(&image, block_bytes, |block| {
             blocks.push(block);
             Ok(())
-        })?;
-        Ok(blocks)
-    };
-    listed().map_err(failed)
+        })
+    });
+    listed.map_err(unreadable)?;
+    Ok(blocks)
+}
+
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "it takes what map_err hands over"
+)]
+fn unreadable(error: Box<dyn std::error::Error>) -> ControlError {
+    ControlError::Compare(format!(
+        "what was written to a disk cannot be read: {error}"
+    ))
+}
+
+/// The blocks of a disk by name, or their digests.
+type Blocks = BTreeMap<String, Vec<u8>>;
+
+/// A block that not all disks hold in one way.
+#[derive(Debug, PartialEq, Eq)]
+struct Uneven {
+    name: String,
+    /// Where it lies on the disk.
+    part: Range<u64>,
+    /// Whether one of them holds its digest.
+    digest: bool,
 }
 
 /// A block that one replica has written and another has not holds there what the image does: disks
@@ -70,65 +80,59 @@ pub(crate) async fn level(
     reader: &ReplicaDisk,
 ) -> Result<(), ControlError> {
     let ended = |one: &&mut Captured| one.record.outcome == Outcome::Ended;
-    let disks: Vec<&mut BTreeMap<String, Vec<u8>>> = captured
+    let mut disks: Vec<&mut Blocks> = captured
         .iter_mut()
         .filter(ended)
         .map(|one| &mut one.state.disk)
         .collect();
-    let mut lengths: BTreeMap<String, Vec<usize>> = BTreeMap::new();
-    for (name, content) in disks.iter().flat_map(|disk| disk.iter()) {
-        lengths.entry(name.clone()).or_default().push(content.len());
-    }
-    lengths
-        .retain(|_, all| all.len() < disks.len() || all.iter().any(|one| Some(one) != all.first()));
-    let uneven: Vec<(String, Range<u64>, bool)> = lengths
-        .into_iter()
-        .filter_map(|(name, all)| {
-            let start = disk_block_offset(&name)?;
-            let longest = all.iter().copied().max()?;
-            let digest = all.contains(&DIGEST_BYTES);
-            // How long a block is that is only known by its digest, nobody says here.
-            let known = longest > DIGEST_BYTES;
-            known.then(|| (name, start..start + longest as u64, digest))
-        })
-        .take(MAX_LEVELLED)
-        .collect();
+    let uneven = uneven(&disks);
     if uneven.is_empty() {
         return Ok(());
     }
-    let parts: Vec<Range<u64>> = uneven.iter().map(|(_, part, _)| part.clone()).collect();
-    let before = ask(reader, None, parts).await?;
-    let mut rest = before.as_slice();
-    let mut below = Vec::with_capacity(uneven.len());
-    for (_, part, _) in &uneven {
-        let length = usize::try_from(part.end - part.start).unwrap_or(usize::MAX);
-        let (block, others) = rest.split_at_checked(length).unwrap_or((rest, &[]));
-        below.push(block);
-        rest = others;
+    let parts = uneven.iter().map(|one| one.part.clone()).collect();
+    let below = reader.read(None, parts).await?;
+    fill(&mut disks, &uneven, &below);
+    Ok(())
+}
+
+/// The blocks that some disks hold and others do not, or hold as a digest.
+fn uneven(disks: &[&mut Blocks]) -> Vec<Uneven> {
+    let mut lengths: BTreeMap<&String, Vec<usize>> = BTreeMap::new();
+    for (name, content) in disks.iter().flat_map(|disk| disk.iter()) {
+        lengths.entry(name).or_default().push(content.len());
     }
-    for disk in disks {
-        for ((name, _, digest), below) in uneven.iter().zip(&below) {
-            let content = disk.entry(name.clone()).or_insert_with(|| below.to_vec());
-            if *digest && content.len() != DIGEST_BYTES {
+    let differs =
+        |all: &[usize]| all.len() < disks.len() || all.iter().any(|one| Some(one) != all.first());
+    let uneven = lengths.into_iter().filter(|(_, all)| differs(all));
+    let uneven = uneven.filter_map(|(name, all)| {
+        let start = disk_block_offset(name)?;
+        let longest = all.iter().copied().max()?;
+        let one = Uneven {
+            name: name.clone(),
+            part: start..start.checked_add(longest as u64)?,
+            digest: all.contains(&DIGEST_BYTES),
+        };
+        // How long a block is that is only known by its digest, nobody says here.
+        (longest > DIGEST_BYTES).then_some(one)
+    });
+    uneven.take(MAX_LEVELLED).collect()
+}
+
+/// Gives disks the blocks that they do not hold, out of what lies below, one after the other.
+fn fill(disks: &mut [&mut Blocks], uneven: &[Uneven], below: &[u8]) {
+    let mut rest = below;
+    for one in uneven {
+        let length = usize::try_from(one.part.end - one.part.start).unwrap_or(usize::MAX);
+        let (block, others) = rest.split_at_checked(length).unwrap_or((rest, &[]));
+        rest = others;
+        for disk in &mut *disks {
+            let content = disk.entry(one.name.clone());
+            let content = content.or_insert_with(|| block.to_vec());
+            if one.digest && content.len() != DIGEST_BYTES {
                 *content = blake3::hash(content).as_bytes().to_vec();
             }
         }
     }
-    Ok(())
-}
-
-/// Has a worker read parts of a disk, while others go on.
-pub(crate) async fn ask(
-    reader: &ReplicaDisk,
-    changes: Option<File>,
-    parts: Vec<Range<u64>>,
-) -> Result<Vec<u8>, ControlError> {
-    let reader = reader.clone();
-    let read = tokio::task::spawn_blocking(move || reader.read(changes, &parts));
-    let read = read.await.map_err(|_| ControlError::Task {
-        doing: "reads a disk",
-    })?;
-    Ok(read?)
 }
 
 fn open(file: File) -> Result<(Qcow2, u64), Box<dyn std::error::Error>> {
@@ -177,4 +181,52 @@ fn read(file: File) -> Result<BTreeMap<String, Vec<u8>>, Box<dyn std::error::Err
         Ok(())
     })?;
     Ok(blocks)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn disk<const N: usize>(blocks: [(u64, Vec<u8>); N]) -> Blocks {
+        blocks
+            .map(|(at, bytes)| (disk_block_name(at), bytes))
+            .into()
+    }
+
+    #[test]
+    fn what_one_has_not_written_is_what_lies_below() {
+        let (mut one, mut other) = (
+            disk([(0, vec![1; 64]), (64, vec![2; 64])]),
+            disk([(64, vec![2; 64]), (128, vec![3; 64])]),
+        );
+        let mut disks = [&mut one, &mut other];
+        let uneven = uneven(&disks);
+        let parts: Vec<_> = uneven.iter().map(|one| one.part.clone()).collect();
+        assert_eq!(parts, [0..64, 128..192]);
+        fill(&mut disks, &uneven, &[[1; 64], [9; 64]].concat());
+        assert_eq!(
+            one.keys().collect::<Vec<_>>(),
+            other.keys().collect::<Vec<_>>()
+        );
+        assert_eq!(other[&disk_block_name(0)], [1; 64]);
+        assert_eq!(one[&disk_block_name(128)], [9; 64]);
+    }
+
+    #[test]
+    fn what_is_held_as_a_digest_in_one_is_a_digest_in_all() {
+        let digest = |bytes: &[u8]| blake3::hash(bytes).as_bytes().to_vec();
+        let (mut one, mut other) = (disk([(0, vec![1; 64])]), disk([(0, digest(&[1; 64]))]));
+        let mut third = Blocks::new();
+        let mut disks = [&mut one, &mut other, &mut third];
+        let uneven = uneven(&disks);
+        fill(&mut disks, &uneven, &[7; 64]);
+        assert_eq!(one, other);
+        assert_eq!(third[&disk_block_name(0)], digest(&[7; 64]));
+    }
+
+    #[test]
+    fn disks_that_hold_the_same_blocks_are_left_alone() {
+        let (mut one, mut other) = (disk([(0, vec![1; 64])]), disk([(0, vec![2; 64])]));
+        assert_eq!(uneven(&[&mut one, &mut other]), []);
+    }
 }

@@ -30,14 +30,8 @@ pub(crate) async fn name(analysis: &mut Analysis, captured: &[Captured], reader:
         .into_iter()
         .map(|start| start..start.saturating_add(WORD_BYTES))
         .collect();
-    let reader = reader.clone();
-    let asked = tokio::task::spawn_blocking(move || reader.owners(Some(changes), &parts));
-    let told = match asked.await {
-        Ok(Ok(told)) => told,
-        Ok(Err(error)) => {
-            tracing::warn!(%error, "what differs on the disk has no owner");
-            return;
-        }
+    let told = match reader.owners(Some(changes), parts).await {
+        Ok(told) => told,
         Err(error) => {
             tracing::warn!(%error, "what differs on the disk has no owner");
             return;

@@ -5,6 +5,7 @@ use super::asker::{Hear, WorkerProgram, understand};
 use super::error::ImageError;
 use super::order::{Disk, Layer, Layers, Order, Part};
 use super::told::{Told, ToldOwner};
+use crate::error::ControlError;
 use disk::Format;
 use hypervisor::DiskImage;
 use std::fs::File;
@@ -63,12 +64,27 @@ impl ReplicaDisk {
     }
 
     /// The bytes of parts, one after the other, as a replica with these changes reads them; as they
-    /// were before the run, where there are none. Waits for the worker.
-    pub(crate) fn read(
+    /// were before the run, where there are none.
+    pub(crate) async fn read(
         &self,
         changes: Option<File>,
-        parts: &[Range<u64>],
-    ) -> Result<Vec<u8>, ImageError> {
+        parts: Vec<Range<u64>>,
+    ) -> Result<Vec<u8>, ControlError> {
+        let disk = self.clone();
+        apart(move || disk.read_now(changes, &parts)).await
+    }
+
+    /// What parts are, and whose, on the disk of a replica with these changes.
+    pub(crate) async fn owners(
+        &self,
+        changes: Option<File>,
+        parts: Vec<Range<u64>>,
+    ) -> Result<Vec<ToldOwner>, ControlError> {
+        let disk = self.clone();
+        apart(move || disk.owners_now(changes, &parts)).await
+    }
+
+    fn read_now(&self, changes: Option<File>, parts: &[Range<u64>]) -> Result<Vec<u8>, ImageError> {
         let all = parts.iter().map(|part| part.end.saturating_sub(part.start));
         let all = all.fold(0, u64::saturating_add);
         let mut heard = Collected {
@@ -91,8 +107,7 @@ impl ReplicaDisk {
         }
     }
 
-    /// What parts are, and whose, on the disk of a replica with these changes. Waits for the worker.
-    pub(crate) fn owners(
+    fn owners_now(
         &self,
         changes: Option<File>,
         parts: &[Range<u64>],
@@ -145,6 +160,17 @@ impl ReplicaDisk {
         self.worker
             .carry_out(&order(disk), &files, size_bytes, None, hear)
     }
+}
+
+/// Waits for a worker, while others go on.
+async fn apart<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ImageError> + Send + 'static,
+) -> Result<T, ControlError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    let done = done.map_err(|_| ControlError::Task {
+        doing: "reads a disk",
+    })?;
+    Ok(done?)
 }
 
 fn pairs(parts: &[Range<u64>]) -> Vec<Part> {

@@ -7,7 +7,7 @@ use crate::command::Command;
 use crate::error::ControlError;
 use crate::inject::{Fault, digest};
 use crate::injection::{DiskWhere, FaultMode, FaultPart};
-use crate::overlay::{ask, written};
+use crate::overlay::written;
 use hypervisor::Domain;
 use model::GuestPhysicalAddress;
 use std::ops::Range;
@@ -43,7 +43,8 @@ pub(crate) async fn strike(
         FaultMode::Stuck(false) => now.iter().map(|byte| byte & !mask).collect(),
         FaultMode::Zero => vec![0; now.len()],
         FaultMode::LostWrite | FaultMode::Stale => {
-            ask(command.reader(), None, vec![part.clone()]).await?
+            let reader = command.reader();
+            reader.read(None, vec![part.clone()]).await?
         }
         _ => now.iter().map(|byte| byte ^ mask).collect(),
     };
@@ -115,7 +116,7 @@ async fn live(
     let others = blocks.iter().cycle().skip(first);
     for block in others.take(blocks.len().min(MAX_TRIES)) {
         let now = read(domain, command, block.clone()).await?;
-        let before = ask(command.reader(), None, vec![block.clone()]).await?;
+        let before = command.reader().read(None, vec![block.clone()]).await?;
         let length = usize::try_from(unit).unwrap_or(usize::MAX);
         let units = now.chunks(length).zip(before.chunks(length));
         let differing: Vec<u64> = (0_u64..)
@@ -141,7 +142,8 @@ async fn read(
     command: &Command,
     part: Range<u64>,
 ) -> Result<Vec<u8>, ControlError> {
-    ask(command.reader(), domain.disk_changes()?, vec![part]).await
+    let changes = domain.disk_changes()?;
+    command.reader().read(changes, vec![part]).await
 }
 
 fn failed(detail: &str) -> ControlError {
