@@ -76,6 +76,12 @@ pub(crate) fn hasher(name: &str, version: u32, steps_done: u64) -> Sha256 {
     hasher
 }
 
+/// The next state of a chain: the digest of the one before and of what came to it.
+pub(crate) fn linked(state: &[u8; DIGEST_BYTES], bytes: &[u8]) -> [u8; DIGEST_BYTES] {
+    let link = Sha256::new().chain_update(state);
+    link.chain_update(bytes).finalize().into()
+}
+
 /// Takes a word into the fold. For a given word it is a bijection of the fold, and for a given fold
 /// one of the word, so no single wrong word can cancel out.
 pub(crate) const fn fold_in(fold: u64, word: u64) -> u64 {

@@ -18,12 +18,12 @@
 use crate::catalogue::{Descriptor, Sensitivity, Start, Target};
 use crate::coverage::{Algorithm, DataType, Unit};
 use crate::digest::DIGEST_BYTES;
-use crate::kernel::{Kernel, PageAligned, fold_in, hasher};
+use crate::kernel::{Kernel, PageAligned, fold_in, hasher, linked};
 use crate::random::Xoshiro256;
 use rustfft::algorithm::Radix4;
 use rustfft::num_complex::Complex;
 use rustfft::{Fft, FftDirection};
-use sha2::{Digest as _, Sha256};
+use sha2::Digest as _;
 
 const NAME: &str = "fft";
 const VERSION: u32 = 1;
@@ -110,10 +110,7 @@ impl Kernel for TransformChain {
             *point *= SCALE;
         }
         self.fold = fold_points(self.fold, data);
-        let mut link = Sha256::new();
-        link.update(self.running);
-        link.update(self.fold.to_le_bytes());
-        self.running = link.finalize().into();
+        self.running = linked(&self.running, &self.fold.to_le_bytes());
         refresh(data, &mut Xoshiro256::from_digest(&self.running));
         self.steps_done += 1;
     }

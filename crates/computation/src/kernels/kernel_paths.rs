@@ -19,10 +19,10 @@
 use crate::catalogue::{Descriptor, Sensitivity, Start, Target};
 use crate::coverage::{Algorithm, DataType, Unit};
 use crate::digest::DIGEST_BYTES;
-use crate::kernel::{Kernel, hasher};
+use crate::kernel::{Kernel, hasher, linked};
 use crate::random::Xoshiro256;
 use crate::system::{Fault, System};
-use sha2::{Digest as _, Sha256};
+use sha2::Digest as _;
 use std::cell::RefCell;
 
 const NAME: &str = "kernel";
@@ -102,17 +102,11 @@ impl KernelPaths {
     }
 
     fn link(&mut self, bytes: &[u8]) {
-        let mut link = Sha256::new();
-        link.update(self.state);
-        link.update(bytes);
-        self.state = link.finalize().into();
+        self.state = linked(&self.state, bytes);
     }
 
     fn link_buffer(&mut self) {
-        let mut link = Sha256::new();
-        link.update(self.state);
-        link.update(&self.buffer[..]);
-        self.state = link.finalize().into();
+        self.state = linked(&self.state, &self.buffer[..]);
     }
 }
 

@@ -25,10 +25,10 @@
 use crate::catalogue::{Descriptor, Sensitivity, Start, Target};
 use crate::coverage::{Algorithm, DataType, Unit};
 use crate::digest::DIGEST_BYTES;
-use crate::kernel::{Kernel, PageAligned, fold_in, hasher};
+use crate::kernel::{Kernel, PageAligned, fold_in, hasher, linked};
 use crate::random::Xoshiro256;
 use crate::system::{COPYING, Fault, OWN, Page, SHARED, Slot, Space, System, WINDOWS};
-use sha2::{Digest as _, Sha256};
+use sha2::Digest as _;
 
 const NAME: &str = "mappings";
 const VERSION: u32 = 1;
@@ -124,18 +124,12 @@ impl Mappings {
     }
 
     fn link(&mut self, bytes: &[u8]) {
-        let mut link = Sha256::new();
-        link.update(self.state);
-        link.update(bytes);
-        self.state = link.finalize().into();
+        self.state = linked(&self.state, bytes);
     }
 
     /// Takes in the first scratch page.
     fn link_scratch(&mut self) {
-        let mut link = Sha256::new();
-        link.update(self.state);
-        link.update(self.scratch[0][0].0);
-        self.state = link.finalize().into();
+        self.state = linked(&self.state, &self.scratch[0][0].0);
     }
 
     /// Asks something of the space, with the buffer and the scratch pages. A fault is counted, and

@@ -23,7 +23,7 @@
 use crate::catalogue::{Descriptor, Sensitivity, Start, Target};
 use crate::coverage::{Algorithm, DataType, Unit};
 use crate::digest::DIGEST_BYTES;
-use crate::kernel::{Kernel, NamedBuffer, PageAligned, fold_in, hasher};
+use crate::kernel::{Kernel, NamedBuffer, PageAligned, fold_in, hasher, linked};
 use crate::random::Xoshiro256;
 use crate::system::{Fault, System};
 use sha2::{Digest as _, Sha256};
@@ -167,10 +167,7 @@ impl Threads {
     }
 
     fn link(&mut self, bytes: &[u8]) {
-        let mut link = Sha256::new();
-        link.update(self.state);
-        link.update(bytes);
-        self.state = link.finalize().into();
+        self.state = linked(&self.state, bytes);
     }
 
     /// Which pages this step writes.
